@@ -1,0 +1,1 @@
+"""From text to batches, on the host; no jax in here."""

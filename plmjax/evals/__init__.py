@@ -1,0 +1,1 @@
+"""Baselines, metrics and demonstrations of a trained model."""

@@ -1,0 +1,1 @@
+"""Layers, on which every model family is built."""

@@ -1,0 +1,1 @@
+"""One file an objective: a module from a batch to a Loss."""

@@ -1,0 +1,97 @@
+"""From a section of a config to a frozen dataclass, and back.
+
+Every room states its settings as a frozen dataclass with defaults. `to_config` turns such a
+dataclass into a `ConfigDict`, so that each field can be overridden on the command line;
+`from_config` turns the section back, and an unknown key or a wrong type is a one-line error.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from typing import Any, TypeVar
+
+from ml_collections import ConfigDict
+
+from plmjax.errors import UserError
+
+T = TypeVar("T")
+
+
+def to_config(settings: Any) -> ConfigDict:
+    """A ConfigDict with the dataclass's fields; nested dataclasses become nested sections."""
+    fields = {}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        fields[field.name] = to_config(value) if dataclasses.is_dataclass(value) else value
+    return ConfigDict(fields)
+
+
+def from_config(cls: type[T], section: Any, where: str = "config") -> T:
+    """Builds the frozen dataclass `cls` from a config section.
+
+    Args:
+      cls: a dataclass whose fields are str, bool, int, float, tuples, dicts or dataclasses.
+      section: a ConfigDict or mapping with a subset of the fields.
+      where: how the user names the section, for messages: `config.optimizer`.
+
+    Raises:
+      UserError: for a key that `cls` does not have (the nearest real one is named) and for a
+        value of the wrong type.
+    """
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for key, value in section.items():
+        if key not in hints:
+            raise UserError(f"{where}.{key} is not a setting{nearest(key, hints)}")
+        values[key] = _checked(hints[key], value, f"{where}.{key}")
+    missing = [
+        field.name
+        for field in dataclasses.fields(cls)
+        if field.name not in values
+        and field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise UserError(f"{where} lacks {', '.join(missing)}, which {cls.__name__} needs")
+    return cls(**values)
+
+
+def nearest(name: str, names: typing.Iterable[str]) -> str:
+    """The end of a message about an unknown name: `; did you mean 'x'?` or what there is."""
+    names = list(names)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; there are: {', '.join(sorted(names))}"
+
+
+def choose(name: str, table: typing.Mapping[str, T], where: str) -> T:
+    """`table[name]`, or a UserError that says where the name was given and the nearest one."""
+    if name not in table:
+        raise UserError(f"{where}='{name}' is unknown{nearest(name, table)}")
+    return table[name]
+
+
+def _checked(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return from_config(hint, value, where)
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in typing.get_args(hint):
+            return None
+        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+        origin = typing.get_origin(hint)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(value)
+    if origin is dict and hasattr(value, "to_dict"):
+        return value.to_dict()
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    kind = origin or hint
+    wrong_bool = isinstance(value, bool) and kind is not bool
+    if kind is not Any and (wrong_bool or not isinstance(value, kind)):
+        raise UserError(
+            f"{where}={value!r} is a {type(value).__name__}, expected a {kind.__name__}"
+        )
+    return value

@@ -1,0 +1,52 @@
+"""The types that every room shares: a batch, and the loss an objective makes of it."""
+
+from collections.abc import Mapping
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+Batch = Mapping[str, jax.Array]
+"""Named arrays, each with the (global) batch on axis 0."""
+
+
+@flax.struct.dataclass
+class Mean:
+    """A weighted sum and its weight, both float32 scalars, so that means add exactly.
+
+    Adding the parts of a batch (microbatches, hosts, evaluation batches) and dividing once gives
+    the mean over all of it; means of means do not.
+    """
+
+    sum: jax.Array
+    weight: jax.Array
+
+    @classmethod
+    def of(cls, values: jax.Array, weights: jax.Array) -> "Mean":
+        """The weighted sum of `values` (any shape) with `weights` (same shape)."""
+        weights = weights.astype(jnp.float32)
+        return cls((values.astype(jnp.float32) * weights).sum(), weights.sum())
+
+    def __add__(self, other: "Mean") -> "Mean":
+        return Mean(self.sum + other.sum, self.weight + other.weight)
+
+    def value(self) -> jax.Array:
+        """The mean; 0 where nothing had weight."""
+        return self.sum / jnp.maximum(self.weight, 1e-5)
+
+
+@flax.struct.dataclass
+class Loss:
+    """What an objective returns for a batch or a part of one.
+
+    The loss is the sum over `terms` of each term's mean: BERT's is the mean over masked positions
+    plus the mean over sentence pairs, which no single weight can express. `metrics` are reported
+    and not differentiated. Keys must not depend on the data; neither may a term's weight depend
+    on the parameters.
+    """
+
+    terms: dict[str, Mean]
+    metrics: dict[str, Mean]
+
+    def __add__(self, other: "Loss") -> "Loss":
+        return jax.tree.map(jnp.add, self, other)
