@@ -1,0 +1,69 @@
+"""Self-attention."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from plmjax.nn.initializers import bert_normal, named
+from plmjax.nn.norms import dropout
+from plmjax.parallel.rules import BATCH, EMBED, HEAD_WIDTH, HEADS, LENGTH, WIDTH, constrain
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with biased projections, as in BERT.
+
+    Scores and softmax are float32. Padded keys get `mask_value` added to their score; padded
+    queries are computed like any other and nobody looks at them.
+    """
+
+    num_heads: int
+    head_size: int
+    dropout_rate: float
+    initializer_range: float
+    mask_value: float
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x_BLD: jax.Array, attention_mask_BL: jax.Array, train: bool) -> jax.Array:
+        """Attends within each row.
+
+        Args:
+          x_BLD: float, `dtype`.
+          attention_mask_BL: int, 1 where a key may be attended to.
+          train: whether dropout is on; needs the rng `dropout`.
+
+        Returns:
+          float [B, L, D], `dtype`, after the output projection.
+        """
+        width = x_BLD.shape[-1]
+        init = bert_normal(self.initializer_range)
+
+        def project(name: str) -> jax.Array:
+            heads_BLHK = nn.DenseGeneral(
+                (self.num_heads, self.head_size),
+                dtype=self.dtype,
+                kernel_init=named(init, EMBED, HEADS, HEAD_WIDTH),
+                bias_init=named(nn.initializers.zeros, HEADS, HEAD_WIDTH),
+                name=name,
+            )(x_BLD)
+            return constrain(heads_BLHK, BATCH, LENGTH, HEADS, HEAD_WIDTH)
+
+        query_BLHK, key_BLHK, value_BLHK = project("query"), project("key"), project("value")
+        scores_BHLL = jnp.einsum(
+            "BLHK,BMHK->BHLM", query_BLHK, key_BLHK, preferred_element_type=jnp.float32
+        )
+        scores_BHLL = scores_BHLL * self.head_size**-0.5
+        adder_BL = jnp.where(attention_mask_BL == 1, 0.0, self.mask_value)
+        probabilities_BHLL = jax.nn.softmax(scores_BHLL + adder_BL[:, None, None, :])
+        probabilities_BHLL = probabilities_BHLL.astype(self.dtype)
+        probabilities_BHLL = dropout(probabilities_BHLL, self.dropout_rate, self, train)
+        mixed_BLHK = jnp.einsum("BHLM,BMHK->BLHK", probabilities_BHLL, value_BLHK)
+        return nn.DenseGeneral(
+            width,
+            axis=(-2, -1),
+            dtype=self.dtype,
+            kernel_init=named(init, HEADS, HEAD_WIDTH, EMBED),
+            bias_init=named(nn.initializers.zeros, WIDTH),
+            name="output",
+        )(mixed_BLHK)

@@ -1,0 +1,17 @@
+"""Initialisers that carry the logical names of the axes they fill."""
+
+import flax.linen as nn
+from jax.nn.initializers import Initializer
+
+
+def named(init: Initializer, *names: str) -> Initializer:
+    """`init`, with the parameter's axes named by the constants of `plmjax.parallel.rules`."""
+    return nn.with_logical_partitioning(init, names)
+
+
+def bert_normal(stddev: float) -> Initializer:
+    """TensorFlow's truncated normal: cut at two `stddev`, real deviation about 0.88 of it.
+
+    Source: google-research/bert modeling.py, create_initializer.
+    """
+    return nn.initializers.truncated_normal(stddev, lower=-2.0, upper=2.0)

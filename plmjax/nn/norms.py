@@ -1,0 +1,40 @@
+"""Normalisation layers."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from plmjax.nn.initializers import named
+from plmjax.parallel.rules import WIDTH
+
+
+def layer_norm(epsilon: float, dtype: DTypeLike, name: str | None = None) -> nn.LayerNorm:
+    """Layer normalisation over the last axis, statistics in float32, output in `dtype`.
+
+    The variance is the mean of squared deviations: with an epsilon of 1e-12, E[x^2] - E[x]^2
+    loses too much.
+    """
+    return nn.LayerNorm(
+        epsilon=epsilon,
+        dtype=dtype,
+        param_dtype=jnp.float32,
+        use_fast_variance=False,
+        scale_init=named(nn.initializers.ones, WIDTH),
+        bias_init=named(nn.initializers.zeros, WIDTH),
+        name=name,
+    )
+
+
+def dropout(x: jax.Array, rate: float, module: nn.Module, train: bool) -> jax.Array:
+    """Zeroes each element of `x` with probability `rate`, and scales the rest to keep the mean.
+
+    The mask is drawn from 16 random bits an element, half of what a float32 uniform takes, which
+    makes the probability a multiple of 2**-16 (0.1 becomes 0.10001).
+    """
+    if not train or rate == 0.0:
+        return x
+    keep = round((1.0 - rate) * 2**16)
+    bits = jax.random.bits(module.make_rng("dropout"), x.shape, jnp.uint16)
+    kept = bits < jnp.uint16(keep) if keep < 2**16 else jnp.ones(x.shape, bool)
+    return jnp.where(kept, x / jnp.asarray(keep / 2**16, x.dtype), jnp.zeros((), x.dtype))

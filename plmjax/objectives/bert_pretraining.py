@@ -1,0 +1,95 @@
+"""BERT's pretraining objective: masked language modelling and next-sentence prediction."""
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from plmjax.nn.heads import MaskedLMHead
+from plmjax.nn.initializers import bert_normal, named
+from plmjax.parallel.rules import EMBED, TYPES
+from plmjax.types import Batch, Loss, Mean
+
+
+class BertPretraining(nn.Module):
+    """Mean cross-entropy over masked positions plus, optionally, over sentence pairs.
+
+    The head and its logits run on the M masked positions only. The backbone is an encoder with a
+    `config`, a `token_table` and an output of `hidden_BLD` and `pooled_BD`.
+    Source: google-research/bert run_pretraining.py.
+    """
+
+    backbone: nn.Module
+    next_sentence: bool = True
+
+    monitor: ClassVar[str] = "mlm_loss"
+    """The metric by which the best checkpoint is chosen; smaller is better."""
+
+    def setup(self):
+        c = self.backbone.config
+        self.mlm_head = MaskedLMHead(
+            c.activation, c.layer_norm_epsilon, c.initializer_range, c.dtype
+        )
+        if self.next_sentence:
+            self.nsp_head = nn.Dense(
+                2,
+                dtype=c.dtype,
+                kernel_init=named(bert_normal(c.initializer_range), EMBED, TYPES),
+                bias_init=named(nn.initializers.zeros, TYPES),
+            )
+
+    @nn.nowrap
+    def batch_keys(self) -> tuple[str, ...]:
+        """The batch keys the objective reads."""
+        keys = ("tokens", "token_types", "attention_mask")
+        keys += ("masked_positions", "masked_targets", "masked_weights")
+        return keys + ("next_sentence", "next_sentence_weights") * self.next_sentence
+
+    @nn.nowrap
+    def weights(self, batch: Batch) -> dict[str, jax.Array]:
+        """Each term's weight in `batch`, by which its sum is divided."""
+        weights = {"mlm": batch["masked_weights"].sum()}
+        if self.next_sentence:
+            weights["nsp"] = batch["next_sentence_weights"].sum()
+        return weights
+
+    def __call__(self, batch: Batch, *, train: bool) -> Loss:
+        """The loss of a batch.
+
+        Args:
+          batch: `tokens`, `token_types`, `attention_mask` int [B, L]; `masked_positions`,
+            `masked_targets` int [B, M] and `masked_weights` float [B, M], 0 where a slot is
+            unused; `next_sentence` int [B], 0 if the second segment follows the first and 1 if it
+            is random, and `next_sentence_weights` float [B].
+          train: whether dropout is on; needs the rng `dropout`.
+        """
+        output, logits_BMV = self._encode(batch, train)
+        weights_BM = batch["masked_weights"]
+        cross_entropy_BM = optax.softmax_cross_entropy_with_integer_labels(
+            logits_BMV, batch["masked_targets"]
+        )
+        hits_BM = logits_BMV.argmax(-1) == batch["masked_targets"]
+        terms = {"mlm": Mean.of(cross_entropy_BM, weights_BM)}
+        metrics = {"mlm_accuracy": Mean.of(hits_BM, weights_BM)}
+        if self.next_sentence:
+            logits_B2 = self.nsp_head(output.pooled_BD).astype(jnp.float32)
+            labels_B, weights_B = batch["next_sentence"], batch["next_sentence_weights"]
+            cross_entropy_B = optax.softmax_cross_entropy_with_integer_labels(logits_B2, labels_B)
+            terms["nsp"] = Mean.of(cross_entropy_B, weights_B)
+            metrics["nsp_accuracy"] = Mean.of(logits_B2.argmax(-1) == labels_B, weights_B)
+        return Loss(terms, metrics)
+
+    def masked_logits(self, batch: Batch) -> jax.Array:
+        """Logits at the masked positions: float32 [B, M, V], V padded."""
+        return self._encode(batch, train=False)[1]
+
+    def _encode(self, batch: Batch, train: bool):
+        output = self.backbone(
+            batch["tokens"], batch["token_types"], batch["attention_mask"], train=train
+        )
+        picked_BMD = jnp.take_along_axis(
+            output.hidden_BLD, batch["masked_positions"][:, :, None], axis=1
+        )
+        return output, self.mlm_head(picked_BMD, self.backbone.token_table)
