@@ -1,0 +1,89 @@
+"""What a run is made of at step t: parameters, optimizer state, and the metrics not yet logged."""
+
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from plmjax.parallel.rules import parameter_shardings, replicated
+from plmjax.types import Mean
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that a checkpoint holds. There is no iterator state: batches are a function of the step.
+
+    step: int32 scalar, how many updates were made.
+    params: float32 tree. opt_state: optax's.
+    metrics: sums since the last log line, so that a resumed run logs the same numbers.
+    """
+
+    step: jax.Array
+    params: Any
+    opt_state: optax.OptState
+    metrics: dict[str, Mean]
+
+
+def dummy_batch(spec: dict[str, tuple[tuple[int, ...], Any]]) -> dict[str, np.ndarray]:
+    """A batch of zeros by `spec`, name -> (shape, dtype); for tracing, never computed with."""
+    return {key: np.zeros(shape, dtype) for key, (shape, dtype) in spec.items()}
+
+
+def boxed_parameters(objective: nn.Module, spec: dict) -> Any:
+    """Shapes of the parameters, each with the logical names of its axes."""
+    batch = dummy_batch(spec)
+    shapes = jax.eval_shape(lambda: objective.init(jax.random.key(0), batch, train=False))
+    return shapes["params"]
+
+
+def metric_names(objective: nn.Module, spec: dict) -> tuple[str, ...]:
+    """Names of what a train step reports: total, each term, the objective's metrics, the norm."""
+    batch = dummy_batch(spec)
+
+    def loss():
+        params = objective.init(jax.random.key(0), batch, train=False)
+        return objective.apply(params, batch, train=False)
+
+    shapes = jax.eval_shape(loss)
+    terms = tuple(f"{term}_loss" for term in shapes.terms)
+    return ("loss", *terms, *shapes.metrics, "gradient_norm")
+
+
+def fresh_state(
+    objective: nn.Module, spec: dict, optimizer: optax.GradientTransformation, seed: int
+) -> TrainState:
+    """The state at step 0. To be jitted with the shardings of `state_shardings`."""
+    params = objective.init(jax.random.key(seed), dummy_batch(spec), train=False)["params"]
+    params = nn.meta.unbox(params)
+    zero = Mean(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=optimizer.init(params),
+        metrics=dict.fromkeys(metric_names(objective, spec), zero),
+    )
+
+
+def state_shardings(
+    state: TrainState, boxed: Any, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> TrainState:
+    """Where each array of `state` (arrays or shapes) lives on `mesh`.
+
+    Whatever the optimizer keeps for a parameter lies where the parameter lies.
+    """
+    shardings = parameter_shardings(boxed, mesh)
+    everywhere = replicated(mesh)
+    opt_state = optax.tree_map_params(
+        optimizer,
+        lambda _, sharding: sharding,
+        state.opt_state,
+        shardings,
+        transform_non_params=lambda _: everywhere,
+    )
+    metrics = jax.tree.map(lambda _: everywhere, state.metrics)
+    return TrainState(everywhere, shardings, opt_state, metrics)

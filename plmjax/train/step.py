@@ -1,0 +1,118 @@
+"""The train step and the evaluation step: pure functions, jitted with their shardings."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from plmjax.train.state import TrainState
+from plmjax.types import Batch, Loss, Mean
+
+
+def train_step(
+    objective: nn.Module,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int,
+    accumulate: int,
+    log_every: int,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Mean]]]:
+    """One update.
+
+    Args:
+      objective: a module from batch to Loss with a method `weights`.
+      optimizer: turns gradients into updates.
+      seed: of dropout; its key is folded with the step and the microbatch.
+      accumulate: into how many microbatches the batch is cut. Terms are divided by their weight
+        in the whole batch, so the update is that of the whole batch at once.
+      log_every: after this many steps the metric sums start anew.
+
+    Returns:
+      A function from state and batch to the next state and the metric sums since the last
+      multiple of `log_every`.
+    """
+
+    def objective_loss(params: Any, batch: Batch, weights: dict, key: jax.Array):
+        loss: Loss = objective.apply({"params": params}, batch, train=True, rngs={"dropout": key})
+        parts = [term.sum / jnp.maximum(weights[name], 1e-5) for name, term in loss.terms.items()]
+        return sum(parts), loss
+
+    gradient = jax.value_and_grad(objective_loss, has_aux=True)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Mean]]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        weights = objective.weights(batch)
+        if accumulate == 1:
+            (total, loss), grads = gradient(state.params, batch, weights, key)
+        else:
+            micro = microbatches(batch, accumulate)
+
+            def add(carry, xs):
+                part, index = xs
+                result = gradient(state.params, part, weights, jax.random.fold_in(key, index))
+                return jax.tree.map(jnp.add, carry, result), None
+
+            first = jax.eval_shape(gradient, state.params, micro_at(micro, 0), weights, key)
+            zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), first)
+            ((total, loss), grads), _ = jax.lax.scan(add, zero, (micro, jnp.arange(accumulate)))
+
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        one = jnp.ones((), jnp.float32)
+        news = {
+            "loss": Mean(total, one),
+            **{f"{name}_loss": term for name, term in loss.terms.items()},
+            **loss.metrics,
+            "gradient_norm": Mean(optax.global_norm(grads), one),
+        }
+        fresh = state.step % log_every == 0
+        olds = jax.tree.map(lambda old: jnp.where(fresh, 0.0, old), state.metrics)
+        metrics = {name: olds[name] + news[name] for name in news}
+        return TrainState(state.step + 1, params, opt_state, metrics), metrics
+
+    return step
+
+
+def microbatches(batch: Batch, count: int) -> dict[str, jax.Array]:
+    """Cuts [B, ...] into [count, B / count, ...], microbatch i taking rows i, i + count, ...
+
+    Strided, so that each device keeps the rows it has.
+    """
+    return {
+        name: jnp.moveaxis(x.reshape(x.shape[0] // count, count, *x.shape[1:]), 1, 0)
+        for name, x in batch.items()
+    }
+
+
+def micro_at(micro: Batch, index: int) -> dict[str, jax.Array]:
+    """Microbatch `index` of what `microbatches` returns."""
+    return {name: x[index] for name, x in micro.items()}
+
+
+def evaluation_step(objective: nn.Module) -> Callable[[Any, Batch], Loss]:
+    """The loss of a batch without dropout, as sums that add over batches."""
+
+    def step(params: Any, batch: Batch) -> Loss:
+        return objective.apply({"params": params}, batch, train=False)
+
+    return step
+
+
+def jit_train_step(step: Callable, shardings: TrainState, batch_sharding: Any) -> Callable:
+    """`step`, compiled for where the state and the batch live; the old state is given up."""
+    everywhere = shardings.step
+    return jax.jit(
+        step,
+        in_shardings=(shardings, batch_sharding),
+        out_shardings=(shardings, everywhere),
+        donate_argnums=0,
+    )
+
+
+def means(metrics: dict[str, Mean]) -> dict[str, float]:
+    """Metric sums, on the device or off it, as plain means."""
+    fetched = jax.device_get(metrics)
+    return {name: float(mean.sum) / max(float(mean.weight), 1e-5) for name, mean in fetched.items()}
