@@ -1,0 +1,246 @@
+"""Checkpoints: asynchronous, atomic, rotated, sealed with checksums and verified on restore.
+
+Orbax writes and rotates them. Its arrays carry no checksum of their own, so each checkpoint gets
+`checksums.json`, written before the folder takes its final name: what has a name is complete, and
+what is complete can be verified.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+from orbax.checkpoint import checkpoint_managers
+
+from plmjax.errors import UserError
+
+SEAL = "checksums.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    """When to save and what to keep.
+
+    every: steps from one save to the next; the last step is always saved.
+    keep: how many of the newest stay. keep_best: how many of the best by the objective's monitor
+      stay besides.
+    """
+
+    every: int = 1000
+    keep: int = 3
+    keep_best: int = 1
+
+    def __post_init__(self):
+        if self.every < 1 or self.keep < 1 or self.keep_best < 0:
+            raise UserError(
+                f"config.checkpoint has every={self.every}, keep={self.keep},"
+                f" keep_best={self.keep_best}; the first two are at least 1, the last at least 0"
+            )
+
+
+class Checkpoints:
+    """The checkpoints of one run, in `directory`."""
+
+    def __init__(
+        self,
+        directory: epath.PathLike,
+        config: CheckpointConfig,
+        say: Callable[[str], None] = print,
+    ):
+        """Opens `directory`, creating it if need be, and removes saves that were interrupted."""
+        self._directory = epath.Path(directory)
+        self._say = say
+        self._saving: int | None = None
+        policies = checkpoint_managers
+        kept = [policies.LatestN(config.keep)]
+        if config.keep_best:
+            kept.append(
+                policies.BestN(
+                    get_metric_fn=lambda metrics: -metrics["monitor"],
+                    n=config.keep_best,
+                    keep_checkpoints_without_metrics=False,
+                )
+            )
+        options = ocp.CheckpointManagerOptions(
+            # Only with a best_fn does Orbax write the metrics that BestN needs after a restart.
+            best_fn=lambda metrics: metrics["monitor"],
+            best_mode="min",
+            preservation_policy=policies.AnyPreservationPolicy(kept),
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+            cleanup_tmp_directories=True,
+            enable_async_checkpointing=True,
+        )
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._manager = ocp.CheckpointManager(self._directory, options=options)
+
+    def steps(self) -> list[int]:
+        """The steps that have a complete checkpoint, ascending."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, state: Any, monitor: float | None) -> None:
+        """Begins to save `state`; returns when it may be changed. A save in flight is awaited.
+
+        Args:
+          step: how many updates `state` has seen.
+          state: a tree of jax arrays.
+          monitor: what decides which checkpoint is best, smaller is better; None if not known.
+        """
+        if step in self._manager.all_steps():
+            return
+        self.wait()
+        self._saving = step
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(state=ocp.args.StandardSave(state)),
+            metrics=None if monitor is None else {"monitor": monitor},
+            force=True,
+        )
+
+    def wait(self) -> None:
+        """Returns when nothing is being written. Errors of the writer are raised here."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, and lets go of the directory."""
+        self.wait()
+        self._manager.close()
+
+    def newest_intact(self) -> int | None:
+        """The newest step whose files are as they were written; None if there is no checkpoint.
+
+        A damaged one is reported and set aside as `STEP.damaged`.
+
+        Raises:
+          UserError: if there are checkpoints and none is intact.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            damage = find_damage(self._directory / str(step))
+            if damage is None:
+                return step
+            self._say(f"checkpoint {step} is damaged ({damage}); set aside as {step}.damaged")
+            (self._directory / str(step)).rename(self._directory / f"{step}.damaged")
+            self._manager.reload()
+        if steps:
+            raise UserError(
+                f"every checkpoint in {self._directory} is damaged ({_list(steps)});"
+                " start again in another --workdir"
+            )
+        return None
+
+    def restore(self, step: int, like: Any) -> Any:
+        """The state at `step`.
+
+        Args:
+          step: one of `steps()`.
+          like: a tree of ShapeDtypeStruct with shardings, where the arrays are to live.
+        """
+        restored = self._manager.restore(
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))
+        )
+        return restored["state"]
+
+    def _seal(self) -> None:
+        """Called by Orbax when the files are written, before the folder gets its final name."""
+        if jax.process_index() != 0:
+            return
+        (folder,) = [
+            path
+            for path in self._directory.iterdir()
+            if path.name.split(".")[0] == str(self._saving) and "damaged" not in path.name
+        ]
+        sums = {name: _sha256(folder / name) for name in _files(folder)}
+        (folder / SEAL).write_text(json.dumps(sums, indent=1))
+
+
+def find_damage(folder: epath.Path) -> str | None:
+    """What is wrong with a checkpoint's files, in words; None if nothing is."""
+    seal = folder / SEAL
+    if not seal.exists():
+        return f"{SEAL} is missing"
+    try:
+        sums = json.loads(seal.read_text())
+    except ValueError:
+        return f"{SEAL} is not readable"
+    for name, expected in sums.items():
+        if not (folder / name).exists():
+            return f"{name} is missing"
+        if _sha256(folder / name) != expected:
+            return f"{name} is not what was written"
+    return None
+
+
+def parameters_of(directory: epath.PathLike, like: Any, say: Callable[[str], None] = print) -> Any:
+    """The parameters in the newest intact checkpoint of another run.
+
+    Args:
+      directory: that run's `checkpoints` folder.
+      like: a tree of ShapeDtypeStruct with shardings.
+      say: where a damaged checkpoint is reported.
+
+    Raises:
+      UserError: if there is no checkpoint, or one whose parameters have other names or shapes.
+    """
+    folder = epath.Path(directory)
+    if not folder.exists():
+        raise UserError(f"no checkpoint in {folder}; config.init_from names the workdir of a run")
+    steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+    for step in reversed(steps):
+        damage = find_damage(folder / str(step))
+        if damage is None:
+            break
+        say(f"checkpoint {folder / str(step)} is damaged ({damage}); trying the one before")
+    else:
+        raise UserError(f"no intact checkpoint in {folder}; it has steps: {_list(steps) or 'none'}")
+    with ocp.PyTreeCheckpointer() as reader:
+        path = folder / str(step) / "state"
+        stored = reader.metadata(path).item_metadata.tree["params"]
+        _check_same_shapes(stored, like, path)
+        restored = reader.restore(
+            path,
+            args=ocp.args.PyTreeRestore(
+                item={"params": like},
+                restore_args=ocp.checkpoint_utils.construct_restore_args({"params": like}),
+                partial_restore=True,
+            ),
+        )
+    return restored["params"]
+
+
+def _check_same_shapes(stored: Any, like: Any, path: epath.Path) -> None:
+    def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+        leaves = jax.tree_util.tree_leaves_with_path(tree)
+        return {jax.tree_util.keystr(k, simple=True, separator="/"): v.shape for k, v in leaves}
+
+    theirs, ours = shapes(stored), shapes(like)
+    for name in sorted(theirs | ours):
+        if theirs.get(name) != ours.get(name):
+            raise UserError(
+                f"{path} does not fit config.model: {name} is {theirs.get(name, 'not there')},"
+                f" the model has {ours.get(name, 'none')}"
+            )
+
+
+def _files(folder: epath.Path) -> list[str]:
+    """The item files below `folder`, relative; what Orbax adds at the top later is not sealed."""
+    found, folders = [], [path for path in folder.iterdir() if path.is_dir()]
+    while folders:
+        for path in folders.pop().iterdir():
+            if path.is_dir():
+                folders.append(path)
+            else:
+                found.append(str(path.relative_to(folder)))
+    return sorted(found)
+
+
+def _sha256(path: epath.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _list(steps: list[int]) -> str:
+    return ", ".join(str(step) for step in steps)

@@ -1,0 +1,281 @@
+"""What happens beside the updates: logging, evaluation, checkpoints, profiles, preemption.
+
+The loop calls `after_step` of each hook after it has dispatched a step, in order, and `finish`
+when the run has come to its end.
+"""
+
+import contextlib
+import dataclasses
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from etils import epath
+
+from plmjax.train.checkpoints import Checkpoints
+from plmjax.train.metrics import MetricsWriter
+from plmjax.train.state import TrainState
+from plmjax.train.step import means
+from plmjax.types import Mean
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """A step that has been dispatched and need not be finished.
+
+    step: how many updates `state` has seen. metrics: its sums since the last log line.
+    tokens: how many positions, padding included, the step's global batch has.
+    """
+
+    step: int
+    state: TrainState
+    metrics: dict[str, Mean]
+    tokens: int
+
+
+class Hook:
+    """Something that looks at the run between two steps."""
+
+    def after_step(self, event: Event) -> None:
+        """Called after each dispatch."""
+
+    def finish(self) -> None:
+        """Called once, after the last step."""
+
+
+class Preempted(Exception):
+    """The run was asked to stop (SIGTERM, SIGINT) and has saved what it had."""
+
+    def __init__(self, step: int, signal_number: int):
+        """`step`: where the run will resume."""
+        super().__init__(step)
+        self.step = step
+        self.signal_number = signal_number
+
+
+class Log(Hook):
+    """Writes the means of each window of `every` steps, and prints the progress line.
+
+    A window's numbers are fetched when the step after it has been dispatched, so that logging
+    does not stall the device.
+    """
+
+    def __init__(
+        self,
+        writer: MetricsWriter,
+        *,
+        every: int,
+        first_step: int,
+        last_step: int,
+        learning_rate: Callable[[int], Any],
+        say: Callable[[str], None],
+    ):
+        """`learning_rate`: of a step count; the update from t to t+1 uses learning_rate(t)."""
+        self._writer = writer
+        self._every = every
+        self._last_step = last_step
+        self._learning_rate = learning_rate
+        self._say = say
+        self._pending: Event | None = None
+        self._seen = (first_step, time.monotonic(), 0)
+        self._tokens = 0
+
+    def after_step(self, event: Event) -> None:
+        """Writes the window before, if it is ready; remembers this one, if it ends here."""
+        self.flush()
+        self._tokens += event.tokens
+        if event.step % self._every == 0 or event.step == self._last_step:
+            self._pending = event
+
+    def finish(self) -> None:
+        """Writes what is left."""
+        self.flush()
+
+    def flush(self) -> None:
+        """Writes the window that has ended, if there is one; waits for its last step."""
+        if self._pending is None:
+            return
+        event, self._pending = self._pending, None
+        values = means(event.metrics)
+        values["learning_rate"] = float(self._learning_rate(event.step - 1))
+        now, (step, then, tokens) = time.monotonic(), self._seen
+        seconds = max(now - then, 1e-9)
+        rates = {
+            "steps_per_second": (event.step - step) / seconds,
+            "tokens_per_second": (self._tokens - tokens) / seconds,
+        }
+        self._seen = (event.step, now, self._tokens)
+        self._writer.write(
+            event.step,
+            {f"train/{name}": value for name, value in values.items()}
+            | {f"speed/{name}": value for name, value in rates.items()},
+        )
+        left = (self._last_step - event.step) / max(rates["steps_per_second"], 1e-9)
+        self._say(progress_line(event.step, self._last_step, values, rates, left))
+
+
+class Evaluate(Hook):
+    """Runs an evaluation every `every` steps and at the end, and keeps its latest result."""
+
+    def __init__(
+        self,
+        evaluate: Callable[[Any], dict[str, float]],
+        writer: MetricsWriter,
+        *,
+        every: int,
+        last_step: int,
+        say: Callable[[str], None],
+    ):
+        """`evaluate`: from parameters to named numbers. `every`: 0 for the end only."""
+        self._evaluate = evaluate
+        self._writer = writer
+        self._every = every
+        self._last_step = last_step
+        self._say = say
+        self.latest: tuple[int, dict[str, float]] | None = None
+
+    def after_step(self, event: Event) -> None:
+        """Evaluates, if it is time."""
+        due = self._every and event.step % self._every == 0
+        if not due and event.step != self._last_step:
+            return
+        values = self._evaluate(event.state.params)
+        self.latest = (event.step, values)
+        self._writer.write(event.step, {f"held_out/{name}": v for name, v in values.items()})
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        self._say(f"held-out at step {event.step}: {shown}")
+
+
+class Save(Hook):
+    """Saves a checkpoint every `every` steps, at the end, and when a signal asks to stop.
+
+    Comes after Log and Evaluate: what a checkpoint's step has logged must be written before the
+    checkpoint counts, or a run resumed from it would lack those records.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        writer: MetricsWriter,
+        log: Log,
+        evaluate: Evaluate | None,
+        stop: "StopSignal",
+        *,
+        every: int,
+        last_step: int,
+        monitor: str,
+    ):
+        """`monitor`: the held-out metric by which the best checkpoint is known."""
+        self._checkpoints = checkpoints
+        self._writer = writer
+        self._log = log
+        self._evaluate = evaluate
+        self._stop = stop
+        self._every = every
+        self._last_step = last_step
+        self._monitor = monitor
+
+    def after_step(self, event: Event) -> None:
+        """Begins a save, if it is time.
+
+        Raises:
+          Preempted: after a save that a signal asked for.
+        """
+        asked = self._stop.received
+        if not asked and event.step % self._every and event.step != self._last_step:
+            return
+        self._log.flush()
+        self._writer.flush()
+        self._checkpoints.save(event.step, event.state, self._monitored(event.step))
+        if asked and event.step != self._last_step:
+            self._checkpoints.wait()
+            raise Preempted(event.step, asked)
+
+    def finish(self) -> None:
+        """Waits for the last save."""
+        self._checkpoints.wait()
+
+    def _monitored(self, step: int) -> float | None:
+        if self._evaluate is None or self._evaluate.latest is None:
+            return None
+        evaluated_at, values = self._evaluate.latest
+        return values[self._monitor] if evaluated_at == step else None
+
+
+class Profile(Hook):
+    """Records steps first+1 to last for xprof, under `folder`."""
+
+    def __init__(self, folder: epath.Path, first: int, last: int, say: Callable[[str], None]):
+        """The profile starts when `first` steps are done and ends after step `last`."""
+        self._folder = folder
+        self._first = first
+        self._last = last
+        self._say = say
+        self._on = False
+
+    def after_step(self, event: Event) -> None:
+        """Starts or stops the profiler, on a device that has nothing left to do."""
+        if event.step == self._first:
+            jax.block_until_ready(event.metrics)
+            jax.profiler.start_trace(str(self._folder))
+            self._on = True
+        elif event.step == self._last and self._on:
+            jax.block_until_ready(event.metrics)
+            self.finish()
+
+    def finish(self) -> None:
+        """Writes the profile, if one is being recorded."""
+        if self._on:
+            jax.profiler.stop_trace()
+            self._on = False
+            self._say(f"profile written; look at it with: xprof --logdir={self._folder}")
+
+
+class StopSignal(contextlib.AbstractContextManager):
+    """Remembers SIGTERM and SIGINT while it is entered; a second one acts as usual."""
+
+    received: int = 0
+
+    def __enter__(self) -> "StopSignal":
+        """Takes the signals over."""
+        self._before = {
+            number: signal.signal(number, self._receive)
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        return self
+
+    def __exit__(self, *_) -> None:
+        """Gives the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, _) -> None:
+        self.received = number
+        signal.signal(number, self._before[number])
+
+
+def progress_line(
+    step: int, last: int, values: dict[str, float], rates: dict[str, float], seconds_left: float
+) -> str:
+    """One line for a person: step, losses, accuracies, learning rate, speed, time left."""
+    parts = [f"step {step:>{len(str(last))}}/{last}"]
+    for name, value in values.items():
+        if name.endswith("accuracy"):
+            parts.append(f"{name.replace('_', ' ')} {value:6.2%}")
+        elif name == "learning_rate":
+            parts.append(f"lr {value:.2e}")
+        elif name.endswith("loss"):
+            parts.append(f"{name.replace('_', ' ')} {value:.4f}")
+    parts.append(f"{rates['steps_per_second']:.2f} steps/s")
+    parts.append(f"{rates['tokens_per_second']:,.0f} tokens/s")
+    parts.append(f"{clock(seconds_left)} left")
+    return "  ".join(parts)
+
+
+def clock(seconds: float) -> str:
+    """`75` as `1:15`, `3675` as `1:01:15`."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
