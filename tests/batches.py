@@ -1,0 +1,46 @@
+"""Random batches of BERT's kind, with paddings, segments and masks of different lengths."""
+
+import numpy as np
+
+from plmjax.models.bert import Config
+
+
+def bert_batch(
+    config: Config, size: int, length: int, predictions: int, seed: int
+) -> dict[str, np.ndarray]:
+    """`size` rows of up to `length` tokens, 1 to `predictions` of them to be predicted.
+
+    The last slots of rows with fewer predictions have weight 0, position 0 and target 0.
+    """
+    rng = np.random.default_rng(seed)
+    lengths_B = rng.integers(length // 2, length + 1, size)
+    lengths_B[0] = length
+    place_L = np.arange(length)
+    attention_mask_BL = (place_L < lengths_B[:, None]).astype(np.int32)
+    tokens_BL = rng.integers(1, config.vocab_size, (size, length)) * attention_mask_BL
+    split_B = rng.integers(1, lengths_B)
+    types_BL = (place_L >= split_B[:, None]) * rng.integers(1, config.token_types, (size, 1))
+    masked = {
+        "masked_positions": np.zeros((size, predictions), np.int32),
+        "masked_targets": np.zeros((size, predictions), np.int32),
+        "masked_weights": np.zeros((size, predictions), np.float32),
+    }
+    for row in range(size):
+        count = rng.integers(1, predictions + 1) if row else predictions
+        positions = np.sort(rng.choice(lengths_B[row], count, replace=False))
+        masked["masked_positions"][row, :count] = positions
+        masked["masked_targets"][row, :count] = rng.integers(0, config.vocab_size, count)
+        masked["masked_weights"][row, :count] = 1.0
+    return {
+        "tokens": tokens_BL.astype(np.int32),
+        "token_types": (types_BL * attention_mask_BL).astype(np.int32),
+        "attention_mask": attention_mask_BL,
+        **masked,
+        "next_sentence": rng.integers(0, 2, size).astype(np.int32),
+        "next_sentence_weights": np.ones(size, np.float32),
+    }
+
+
+def spec(batch: dict[str, np.ndarray]) -> dict:
+    """Shapes and dtypes of a batch, as `plmjax.train.state` takes them."""
+    return {name: (x.shape, x.dtype) for name, x in batch.items()}

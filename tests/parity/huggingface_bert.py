@@ -1,0 +1,150 @@
+"""Hugging Face's BERT as an oracle: random weights, and its tensors in our parameters' tree."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from plmjax.models.bert import Config
+from tests.requires import need
+
+torch = need("torch", "pip install -r requirements-ci.txt")
+transformers = need("transformers", "pip install -r requirements-ci.txt")
+torch.set_num_threads(1)  # small shapes, and pytest-xdist has the other cores
+
+LAYER = {
+    "attention/query": "attention.self.query",
+    "attention/key": "attention.self.key",
+    "attention/value": "attention.self.value",
+    "attention/output": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "mlp_in": "intermediate.dense",
+    "mlp_out": "output.dense",
+    "mlp_norm": "output.LayerNorm",
+}
+
+
+def hf_config(config: Config, **overrides) -> Any:
+    """The BertConfig that computes what `config` does, as Google's code rather than HF's does."""
+    return transformers.BertConfig(
+        vocab_size=config.vocab_size,
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.num_layers,
+        num_attention_heads=config.num_heads,
+        intermediate_size=config.mlp_size,
+        hidden_act="gelu_new",
+        hidden_dropout_prob=config.hidden_dropout,
+        attention_probs_dropout_prob=config.attention_dropout,
+        max_position_embeddings=config.max_positions,
+        type_vocab_size=config.token_types,
+        layer_norm_eps=config.layer_norm_epsilon,
+        attn_implementation="eager",
+        **overrides,
+    )
+
+
+def build(config: Config, seed: int) -> Any:
+    """BertForPreTraining as it is initialised: biases 0, norms 1."""
+    torch.manual_seed(seed)
+    return transformers.BertForPreTraining(hf_config(config)).train()
+
+
+def randomize(model: Any, seed: int) -> None:
+    """Gives every parameter, biases and norms too, values that matter."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if "embeddings" in name and parameter.ndim == 2:
+                parameter.copy_(0.3 * noise)
+            elif parameter.ndim == 2:
+                parameter.copy_(1.5 * noise / parameter.shape[1] ** 0.5)
+            elif "LayerNorm.weight" in name:
+                parameter.copy_(1.0 + 0.3 * noise)
+            else:
+                parameter.copy_(0.2 * noise)
+
+
+def tree(tensors: Mapping[str, Any], config: Config) -> dict[str, Any]:
+    """HF's tensors (weights or gradients, by the names of `named_parameters`) as our tree.
+
+    Every tensor has to find a place; the vocabulary's extra rows are zeros.
+    """
+    left = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+    depth, width, heads = config.num_layers, config.hidden_size, config.num_heads
+    head_size = width // heads
+
+    def dense(name: str) -> dict[str, np.ndarray]:
+        return {"kernel": left.pop(f"{name}.weight").T, "bias": left.pop(f"{name}.bias")}
+
+    def norm(name: str) -> dict[str, np.ndarray]:
+        return {"scale": left.pop(f"{name}.weight"), "bias": left.pop(f"{name}.bias")}
+
+    def pad(rows: np.ndarray) -> np.ndarray:
+        extra = -len(rows) % config.vocab_multiple
+        return np.concatenate([rows, np.zeros((extra, *rows.shape[1:]), rows.dtype)])
+
+    def layer(index: int) -> dict[str, Any]:
+        ours: dict[str, Any] = {"attention": {}}
+        for path, name in LAYER.items():
+            name = f"bert.encoder.layer.{index}.{name}"
+            part = norm(name) if path.endswith("norm") else dense(name)
+            if path in ("attention/query", "attention/key", "attention/value"):
+                part["kernel"] = part["kernel"].reshape(width, heads, head_size)
+                part["bias"] = part["bias"].reshape(heads, head_size)
+            elif path == "attention/output":
+                part["kernel"] = part["kernel"].reshape(heads, head_size, width)
+            parent, _, child = path.rpartition("/")
+            (ours[parent] if parent else ours)[child] = part
+        return ours
+
+    layers = [layer(index) for index in range(depth)]
+    if config.scan:
+        encoder = {"layers": jax.tree.map(lambda *parts: np.stack(parts), *layers)}
+    else:
+        encoder = {f"layer_{index}": part for index, part in enumerate(layers)}
+    table = "bert.embeddings"
+    ours = {
+        "backbone": {
+            "token_table": {"embedding": pad(left.pop(f"{table}.word_embeddings.weight"))},
+            "position_embedding": left.pop(f"{table}.position_embeddings.weight"),
+            "type_embedding": left.pop(f"{table}.token_type_embeddings.weight"),
+            "embedding_norm": norm(f"{table}.LayerNorm"),
+            "encoder": encoder,
+            "pooler": dense("bert.pooler.dense"),
+        },
+        "mlm_head": {
+            "dense": dense("cls.predictions.transform.dense"),
+            "norm": norm("cls.predictions.transform.LayerNorm"),
+            "output_bias": pad(left.pop("cls.predictions.bias")),
+        },
+        "nsp_head": dense("cls.seq_relationship"),
+    }
+    assert not left, f"no place for {sorted(left)}"
+    return ours
+
+
+def weights(model: Any, config: Config) -> dict[str, Any]:
+    """A copy of the model's weights as our tree."""
+    return tree({name: p.detach().clone() for name, p in model.named_parameters()}, config)
+
+
+def gradients(model: Any, config: Config) -> dict[str, Any]:
+    """The model's gradients as our tree."""
+    return tree({name: p.grad for name, p in model.named_parameters()}, config)
+
+
+def inputs(batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Our batch as HF's arguments: labels everywhere, -100 where nothing is to be predicted."""
+    labels_BL = np.full(batch["tokens"].shape, -100, np.int64)
+    for row, slot in np.argwhere(batch["masked_weights"] > 0):
+        labels_BL[row, batch["masked_positions"][row, slot]] = batch["masked_targets"][row, slot]
+    arrays = {
+        "input_ids": batch["tokens"],
+        "token_type_ids": batch["token_types"],
+        "attention_mask": batch["attention_mask"],
+        "labels": labels_BL,
+        "next_sentence_label": batch["next_sentence"],
+    }
+    return {name: torch.from_numpy(np.asarray(x, np.int64)) for name, x in arrays.items()}
