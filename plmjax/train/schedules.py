@@ -1,0 +1,176 @@
+"""Learning-rate schedules, each under the name of the recipe that published it."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import optax
+
+from plmjax import settings
+from plmjax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleConfig:
+    """A learning rate over the steps of a run.
+
+    Attributes:
+      name: with peak p, step t, warm-up w, total T and n = `power`, each rises as p*t/w for t < w:
+        `bert`: Google's. The decay p*(1-t/T)^n counts from step 0 and the warm-up overrides it, so
+          the rate **jumps down** by the factor (1-w/T)^n at t = w. google-research/bert
+          optimization.py (n = 1); ALBERT's `poly_power`; NVIDIA's LAMB recipe has n = 0.5.
+        `linear`: p*(T-t)/(T-w) after the warm-up, no jump. Hugging Face's
+          get_linear_schedule_with_warmup. NEZHA's and NVIDIA's Adam recipes, which start `bert`'s
+          decay from p/(1-w/T), come to the same function.
+        `polynomial`: p*((T-t)/(T-w))^n after the warm-up, no jump. fairseq's polynomial_decay.
+        `electra`: the product p*(1-t/T)^n * min(1, t/w): the peak is never quite reached.
+          google-research/electra model/optimization.py.
+        `cosine`: half a cosine from p at w down to the end (Loshchilov & Hutter, 2017).
+        `constant`: p after the warm-up.
+      learning_rate: the peak p.
+      warmup_steps: w, in steps.
+      warmup_fraction: w as a fraction of the total, rounded to a step; instead of `warmup_steps`.
+      final_fraction: the rate at step T and later, as a fraction of the peak; every decay above
+        then runs from p to final_fraction*p in place of 0.
+      power: n, for `bert`, `electra` and `polynomial`.
+    """
+
+    name: str = "linear"
+    learning_rate: float = 1e-4
+    warmup_steps: int = 0
+    warmup_fraction: float = 0.0
+    final_fraction: float = 0.0
+    power: float = 1.0
+
+
+def schedule(
+    config: ScheduleConfig, total_steps: int, where: str = "schedule.name"
+) -> optax.Schedule:
+    """The learning rate as a function of the step.
+
+    The update that takes the parameters from step t to t+1 uses schedule(t). As in Google's code,
+    where `global_step` counts finished updates, the warm-up gives p*t/w: the very first update
+    (t = 0) of a run with a warm-up has rate 0 and only fills the optimizer's moments.
+
+    Args:
+      config: which one, and its numbers.
+      total_steps: T, the updates of the whole run, warm-up included.
+      where: how the user names the schedule's name, for messages.
+
+    Returns:
+      A function from an integer step (a Python int or an int array, any shape) to the learning
+      rate, float32 of that shape. It keeps its last value after step T.
+
+    Raises:
+      UserError: for an unknown name, a number out of range, or one the schedule has no use for.
+    """
+    curves = {
+        "bert": _bert,
+        "linear": _polynomial,
+        "polynomial": _polynomial,
+        "electra": _electra,
+        "cosine": _cosine,
+        "constant": _constant,
+    }
+    curve = settings.choose(config.name, curves, where)
+    _check(config, total_steps)
+    rate = curve(config, _warmup_steps(config, total_steps), total_steps)
+    return lambda step: jnp.asarray(rate(step), jnp.float32)
+
+
+def _check(config: ScheduleConfig, total_steps: int) -> None:
+    if total_steps < 1:
+        raise UserError(f"a schedule of {total_steps} steps: expected 1 or more")
+    if config.learning_rate < 0:
+        raise UserError(f"learning_rate={config.learning_rate} is negative")
+    if not 0 <= config.final_fraction <= 1:
+        raise UserError(
+            f"final_fraction={config.final_fraction} is a fraction of the peak: expected 0 to 1"
+        )
+    if config.power <= 0:
+        raise UserError(f"power={config.power}: expected more than 0")
+    if config.power != 1 and config.name not in ("bert", "electra", "polynomial"):
+        raise UserError(
+            f"schedule '{config.name}' has no power, and power={config.power} was given; "
+            "'polynomial' has one"
+        )
+    if config.final_fraction and config.name == "constant":
+        raise UserError(
+            f"schedule 'constant' does not end at final_fraction={config.final_fraction}; "
+            "'linear' and 'cosine' do"
+        )
+
+
+def _warmup_steps(config: ScheduleConfig, total_steps: int) -> int:
+    if config.warmup_steps and config.warmup_fraction:
+        raise UserError(
+            f"warmup_steps={config.warmup_steps} and warmup_fraction={config.warmup_fraction} are "
+            "both given: set one of them to 0"
+        )
+    if not 0 <= config.warmup_fraction <= 1:
+        raise UserError(
+            f"warmup_fraction={config.warmup_fraction}: expected 0 to 1; for a number of steps "
+            "there is warmup_steps"
+        )
+    if not 0 <= config.warmup_steps <= total_steps:
+        raise UserError(
+            f"warmup_steps={config.warmup_steps}: expected 0 to the {total_steps} steps of the run"
+        )
+    return config.warmup_steps or round(config.warmup_fraction * total_steps)
+
+
+def _decay(config: ScheduleConfig, steps: int) -> optax.Schedule:
+    peak, end, steps = (
+        config.learning_rate,
+        config.learning_rate * config.final_fraction,
+        steps or 1,
+    )
+
+    def decay(step):
+        # optax.polynomial_schedule computes 1 - step/steps, which jit rounds to just below 0 at
+        # the end, so that a square root of it is NaN. Whole steps subtract exactly.
+        left = (steps - jnp.clip(step, 0, steps)) / steps
+        return (peak - end) * left**config.power + end
+
+    return decay
+
+
+def _bert(config: ScheduleConfig, warmup: int, total: int) -> optax.Schedule:
+    decay = _decay(config, total)
+    if not warmup:
+        return decay
+    rise = optax.linear_schedule(0.0, config.learning_rate, warmup)
+    # Not optax.join_schedules: it restarts the second schedule's count at the boundary, and the
+    # jump comes from not doing so.
+    return lambda step: jnp.where(step < warmup, rise(step), decay(step))
+
+
+def _electra(config: ScheduleConfig, warmup: int, total: int) -> optax.Schedule:
+    decay = _decay(config, total)
+    if not warmup:
+        return decay
+    rise = optax.linear_schedule(0.0, 1.0, warmup)
+    return lambda step: decay(step) * rise(step)
+
+
+def _after_warmup(config: ScheduleConfig, warmup: int, then: optax.Schedule) -> optax.Schedule:
+    if not warmup:
+        return then
+    rise = optax.linear_schedule(0.0, config.learning_rate, warmup)
+    return optax.join_schedules([rise, then], [warmup])
+
+
+def _polynomial(config: ScheduleConfig, warmup: int, total: int) -> optax.Schedule:
+    return _after_warmup(config, warmup, _decay(config, total - warmup))
+
+
+def _cosine(config: ScheduleConfig, warmup: int, total: int) -> optax.Schedule:
+    steps = max(total - warmup, 1)
+    decay = optax.cosine_decay_schedule(config.learning_rate, steps, config.final_fraction)
+    return _after_warmup(config, warmup, decay)
+
+
+def _constant(config: ScheduleConfig, warmup: int, total: int) -> optax.Schedule:
+    del total
+    return _after_warmup(
+        config, warmup, lambda step: jnp.full(jnp.shape(step), config.learning_rate)
+    )

@@ -1,0 +1,136 @@
+"""Each schedule against its published formula, in float64 NumPy."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from plmjax.errors import UserError
+from plmjax.train.schedules import ScheduleConfig, schedule
+
+PEAK, WARMUP, TOTAL = 1e-4, 100, 1000
+STEPS = np.arange(TOTAL + 50)
+
+
+def bert(t, end=0.0, power=1.0):
+    """google-research/bert optimization.py: polynomial_decay, then is_warmup picks."""
+    decay = (PEAK - end) * (1 - np.minimum(t, TOTAL) / TOTAL) ** power + end
+    is_warmup = (t < WARMUP).astype(np.float64)
+    return (1 - is_warmup) * decay + is_warmup * PEAK * t / WARMUP
+
+
+def nvidia(t, end=0.0, power=1.0):
+    """NEZHA-TensorFlow optimization.py: bert() whose decay starts from p / (1-w/T)."""
+    adjusted = PEAK / (1 - WARMUP / TOTAL)
+    decay = adjusted * (1 - np.minimum(t, TOTAL) / TOTAL)
+    return np.where(t < WARMUP, PEAK * t / WARMUP, decay)
+
+
+def polynomial(t, end=0.0, power=1.0):
+    left = (TOTAL - np.minimum(t, TOTAL)) / (TOTAL - WARMUP)
+    return np.where(
+        t < WARMUP, PEAK * t / WARMUP, (PEAK - end) * np.minimum(left, 1) ** power + end
+    )
+
+
+def electra(t, end=0.0, power=1.0):
+    """google-research/electra model/optimization.py."""
+    decay = (PEAK - end) * (1 - np.minimum(t, TOTAL) / TOTAL) ** power + end
+    return decay * np.minimum(1.0, t / WARMUP)
+
+
+def cosine(t, end=0.0, power=1.0):
+    done = np.clip((t - WARMUP) / (TOTAL - WARMUP), 0, 1)
+    decay = end + (PEAK - end) * (1 + np.cos(np.pi * done)) / 2
+    return np.where(t < WARMUP, PEAK * t / WARMUP, decay)
+
+
+def constant(t, end=0.0, power=1.0):
+    return PEAK * np.minimum(1.0, t / WARMUP)
+
+
+@pytest.mark.parametrize(
+    ("name", "formula", "final", "power"),
+    [
+        ("bert", bert, 0.0, 1.0),
+        ("bert", bert, 0.1, 0.5),
+        ("linear", polynomial, 0.0, 1.0),
+        ("linear", polynomial, 0.1, 1.0),
+        ("linear", nvidia, 0.0, 1.0),
+        ("polynomial", polynomial, 0.0, 2.0),
+        ("polynomial", polynomial, 0.2, 0.5),
+        ("electra", electra, 0.0, 1.0),
+        ("electra", electra, 0.1, 2.0),
+        ("cosine", cosine, 0.0, 1.0),
+        ("cosine", cosine, 0.1, 1.0),
+        ("constant", constant, 0.0, 1.0),
+    ],
+)
+def test_equals_the_published_formula(name, formula, final, power):
+    config = ScheduleConfig(name, PEAK, WARMUP, final_fraction=final, power=power)
+    rates = jax.jit(schedule(config, TOTAL))(jnp.asarray(STEPS))
+    assert rates.dtype == jnp.float32
+    expected = formula(STEPS, final * PEAK, power)
+    worst = np.abs(np.asarray(rates, np.float64) - expected).max() / PEAK
+    print(f"{name}: worst deviation {worst:.1e} of the peak")
+    assert worst < 1e-6, worst
+
+
+def test_bert_starts_at_zero_and_jumps_at_the_end_of_warmup():
+    rate = schedule(ScheduleConfig("bert", PEAK, WARMUP), TOTAL)
+    assert rate(0) == 0
+    np.testing.assert_allclose(rate(WARMUP - 1), PEAK * 0.99, rtol=1e-6)
+    np.testing.assert_allclose(rate(WARMUP), PEAK * (1 - WARMUP / TOTAL), rtol=1e-6)
+    assert rate(TOTAL) == 0
+
+
+@pytest.mark.parametrize("name", ["bert", "linear", "polynomial", "electra", "cosine", "constant"])
+def test_without_warmup_the_first_step_has_the_peak(name):
+    np.testing.assert_allclose(schedule(ScheduleConfig(name, PEAK), TOTAL)(0), PEAK, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["bert", "linear", "polynomial", "electra", "cosine", "constant"])
+def test_warmup_may_fill_the_run(name):
+    rate = schedule(ScheduleConfig(name, PEAK, warmup_steps=10), 10)
+    assert np.isfinite([rate(t) for t in range(12)]).all()
+
+
+def test_a_fraction_of_the_run_as_warmup():
+    by_fraction = schedule(ScheduleConfig("linear", PEAK, warmup_fraction=0.1), TOTAL)
+    by_steps = schedule(ScheduleConfig("linear", PEAK, warmup_steps=100), TOTAL)
+    np.testing.assert_array_equal(by_fraction(STEPS), by_steps(STEPS))
+
+
+def test_python_ints_and_traced_steps_give_the_same():
+    rate = schedule(ScheduleConfig("bert", PEAK, WARMUP), TOTAL)
+    for step in (0, 1, 99, 100, 101, 999):
+        assert rate(step) == rate(jnp.int32(step))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"name": "lineer"}, "did you mean 'linear'"),
+        ({"warmup_steps": 1001}, "1000 steps of the run"),
+        ({"warmup_steps": -1}, "expected 0 to"),
+        ({"warmup_steps": 5, "warmup_fraction": 0.1}, "both given"),
+        ({"warmup_fraction": 10.0}, "there is warmup_steps"),
+        ({"final_fraction": 1.5}, "fraction of the peak"),
+        ({"learning_rate": -1.0}, "negative"),
+        ({"power": 0.0}, "more than 0"),
+        ({"name": "cosine", "power": 2.0}, "'polynomial' has one"),
+        ({"name": "constant", "final_fraction": 0.1}, "does not end"),
+    ],
+)
+def test_mistakes_are_one_clear_line(changes, says):
+    config = dataclasses.replace(ScheduleConfig(), **changes)
+    with pytest.raises(UserError, match=says) as error:
+        schedule(config, TOTAL)
+    assert "\n" not in str(error.value)
+
+
+def test_an_empty_run_is_refused():
+    with pytest.raises(UserError, match="0 steps"):
+        schedule(ScheduleConfig(), 0)
