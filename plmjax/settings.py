@@ -84,7 +84,7 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
         origin = typing.get_origin(hint)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(value)
-    if origin is dict and hasattr(value, "to_dict"):
+    if (origin or hint) is dict and hasattr(value, "to_dict"):
         return value.to_dict()
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -95,3 +95,31 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
             f"{where}={value!r} is a {type(value).__name__}, expected a {kind.__name__}"
         )
     return value
+
+
+def parse_argument(argument: str | None, first: str, **defaults: Any) -> ConfigDict:
+    """The argument of a config file: `base,seq_len=512` after the colon of `--config=`.
+
+    Args:
+      argument: the text; a word without `=` is the value of `first`.
+      first: the key that may go without its name.
+      **defaults: every key the file takes, with its default, whose type the value must have.
+
+    Raises:
+      UserError: for a key the file does not take, a second nameless word, or a wrong type.
+    """
+    values = dict(defaults)
+    for index, word in enumerate(word for word in (argument or "").split(",") if word):
+        key, equals, text = word.partition("=")
+        if not equals and index == 0:
+            key, text = first, word
+        if key not in defaults:
+            raise UserError(f"the config's argument has '{word}'{nearest(key, defaults)}")
+        kind = type(defaults[key])
+        try:
+            values[key] = {"true": True, "false": False}[text] if kind is bool else kind(text)
+        except (ValueError, KeyError):
+            raise UserError(
+                f"the config's argument has '{word}'; {key} is a {kind.__name__}"
+            ) from None
+    return ConfigDict(values)

@@ -8,6 +8,8 @@ what is complete can be verified.
 import dataclasses
 import hashlib
 import json
+import pathlib
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -155,6 +157,34 @@ class Checkpoints:
         ]
         sums = {name: _sha256(folder / name) for name in _files(folder)}
         (folder / SEAL).write_text(json.dumps(sums, indent=1))
+
+
+def check_space(workdir: epath.Path, state: Any, config: CheckpointConfig) -> None:
+    """Checks that a local disk has room for all checkpoints that may exist at once.
+
+    Args:
+      workdir: need not exist yet; a remote one is not checked.
+      state: arrays or shapes, as they will be saved.
+      config: how many are kept; one more is being written.
+
+    Raises:
+      UserError: with what is needed and what there is.
+    """
+    if "://" in str(workdir):
+        return
+    folder = pathlib.Path(workdir).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    present = len(list((workdir / "checkpoints").glob("*"))) if workdir.exists() else 0
+    copies = max(config.keep + config.keep_best + 1 - present, 1)
+    free = shutil.disk_usage(folder).free
+    if size * copies > free:
+        raise UserError(
+            f"no disk space in {workdir}: {copies} checkpoints of {size / 1e6:,.0f} MB need"
+            f" {size * copies / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free; free some, lower"
+            " config.checkpoint.keep, or name another --workdir"
+        )
 
 
 def find_damage(folder: epath.Path) -> str | None:

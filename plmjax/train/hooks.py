@@ -6,6 +6,8 @@ when the run has come to its end.
 
 import contextlib
 import dataclasses
+import math
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from typing import Any
 import jax
 from etils import epath
 
+from plmjax.errors import UserError
 from plmjax.train.checkpoints import Checkpoints
 from plmjax.train.metrics import MetricsWriter
 from plmjax.train.state import TrainState
@@ -99,6 +102,11 @@ class Log(Hook):
             return
         event, self._pending = self._pending, None
         values = means(event.metrics)
+        if not math.isfinite(values["loss"]):
+            raise UserError(
+                f"the loss is {values['loss']} at step {event.step}; this window was not saved."
+                " Lower config.optimizer.learning_rate, lengthen its warm-up, or use float32"
+            )
         values["learning_rate"] = float(self._learning_rate(event.step - 1))
         now, (step, then, tokens) = time.monotonic(), self._seen
         seconds = max(now - then, 1e-9)
@@ -214,6 +222,18 @@ class Profile(Hook):
         self._last = last
         self._say = say
         self._on = False
+
+    @classmethod
+    def from_text(
+        cls, text: str, folder: epath.Path, say: Callable[[str], None]
+    ) -> "list[Profile]":
+        """A hook for `A:B`, none for the empty text; anything else is a UserError."""
+        if not text:
+            return []
+        match = re.fullmatch(r"(\d+):(\d+)", text)
+        if not match or int(match[1]) >= int(match[2]):
+            raise UserError(f"--profile_steps={text}; expected A:B with A < B, for example 10:15")
+        return [cls(folder, int(match[1]), int(match[2]), say)]
 
     def after_step(self, event: Event) -> None:
         """Starts or stops the profiler, on a device that has nothing left to do."""

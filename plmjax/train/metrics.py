@@ -30,7 +30,7 @@ class MetricsWriter:
         # Object stores cannot append; there the file is written anew at each flush.
         self._remote = "://" in str(workdir)
         write_whole(self._path, "".join(line + "\n" for line in self._lines))
-        self._file = None if self._remote else open(os.fspath(self._path), "a", encoding="utf-8")
+        self._file = None if self._remote else open(os.fspath(self._path), "a")  # noqa: SIM115
         self._events = EventFileWriter(os.fspath(epath.Path(workdir) / "events"))
         # Tells TensorBoard to forget what an interrupted start logged beyond this step.
         start = SessionLog(status=SessionLog.START)

@@ -14,8 +14,8 @@ from etils import epath
 
 from plmjax.errors import UserError
 
-MAY_CHANGE = ("checkpoint.", "corpus.cache_dir", "data.prefetch", "train.profile_steps")
-"""Settings that change nothing of what is computed; a run may be continued with other values."""
+MAY_CHANGE = ("checkpoint.", "corpus.cache_dir", "data.prefetch", "mesh.", "train.profile_steps")
+"""Settings that do not change the mathematics; a run may go on with other values."""
 
 PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers"),
@@ -37,30 +37,25 @@ class Workdir:
         Raises:
           UserError: if the folder holds something else, or `run.json` cannot be read.
         """
-        if not self.run_file.exists():
-            if self.path.exists() and any(self.path.iterdir()):
-                raise UserError(
-                    f"--workdir={self.path} is not empty and has no run.json, so it is not the"
-                    " folder of a run; name another or empty it"
-                )
-            return None
-        try:
-            return json.loads(self.run_file.read_text())["config"]
-        except (ValueError, KeyError) as error:
-            raise UserError(
-                f"{self.run_file} is not readable ({error}); name another --workdir"
-            ) from None
+        run = self._stored()
+        return run and run["config"]
 
-    def check_same_run(self, config: Mapping[str, Any]) -> None:
+    def check_same_run(self, config: Mapping[str, Any], corpus: str | None = None) -> None:
         """Refuses to mix two runs in one folder.
 
+        Args:
+          config: of the run that is to begin.
+          corpus: the digest of its corpus, if it is known.
+
         Raises:
-          UserError: with the settings in which `config` differs from the run that lives here.
+          UserError: with the settings in which it differs from the run that lives here.
         """
-        stored = self.stored_config()
-        if stored is None:
+        run = self._stored()
+        if run is None:
             return
-        theirs, ours = flatten(stored), flatten(json.loads(json.dumps(config)))
+        theirs, ours = flatten(run["config"]), flatten(json.loads(json.dumps(config)))
+        if corpus:
+            theirs["the corpus"], ours["the corpus"] = run["corpus"][:12], corpus[:12]
         changed = [
             f"{key} was {theirs.get(key)!r}, is {ours.get(key)!r}"
             for key in sorted(theirs | ours)
@@ -72,11 +67,8 @@ class Workdir:
                 " Name another --workdir, or set these back to resume it"
             )
 
-    def begin(self, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    def begin(self, config: Mapping[str, Any], corpus: str, parameters: int) -> None:
         """Writes `run.json` at the first start, and adds the start to it at later ones."""
-        starts = []
-        if self.run_file.exists():
-            starts = json.loads(self.run_file.read_text())["starts"]
         start = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "command": " ".join(sys.argv),
@@ -87,9 +79,32 @@ class Workdir:
             "python": sys.version.split()[0],
             "packages": package_versions(),
         }
-        run = {"config": config, **facts, "starts": [*starts, start]}
+        starts = (self._stored() or {"starts": []})["starts"]
+        run = {"config": config, "corpus": corpus, "parameters": parameters}
         self.path.mkdir(parents=True, exist_ok=True)
-        write_whole(self.run_file, json.dumps(run, indent=1) + "\n")
+        write_whole(self.run_file, json.dumps({**run, "starts": [*starts, start]}, indent=1) + "\n")
+
+    def _stored(self) -> dict[str, Any] | None:
+        if not self.run_file.exists():
+            strangers = [path.name for path in self._inside() if path.name != "checkpoints"]
+            if strangers:
+                raise UserError(
+                    f"--workdir={self.path} has {strangers[0]} in it and no run.json, so it is not"
+                    " the folder of a run; name another or empty it"
+                )
+            return None
+        try:
+            run = json.loads(self.run_file.read_text())
+            return {key: run[key] for key in ("config", "corpus", "parameters", "starts")}
+        except (ValueError, KeyError) as error:
+            raise UserError(
+                f"{self.run_file} is not the record of a run ({error}); name another --workdir"
+            ) from None
+
+    def _inside(self) -> list[epath.Path]:
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"--workdir={self.path} is a file; name a folder")
+        return list(self.path.iterdir()) if self.path.exists() else []
 
 
 def write_whole(path: epath.Path, text: str) -> None:

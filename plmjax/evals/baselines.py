@@ -1,0 +1,132 @@
+"""What a model that has learned only word frequencies scores on the same masked positions."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
+
+import numpy as np
+
+
+class Split(Protocol):
+    """Tokens in order, and where sentences and documents begin."""
+
+    sentence_offsets: np.ndarray
+    document_offsets: np.ndarray
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All tokens, in arrays."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NgramCounts:
+    """Counts of tokens and of neighbours in a training text.
+
+    unigram_V: int64, how often each token occurs.
+    pairs_P, pair_counts_P: int64, `left * V + right` of each pair that occurs, ascending, and how
+      often. left_counts_V, left_kinds_V: how often each token is a left neighbour, and of how many
+      different tokens. best_right_V: the most frequent right neighbour; the most frequent token
+      where there is none.
+    """
+
+    unigram_V: np.ndarray
+    pairs_P: np.ndarray
+    pair_counts_P: np.ndarray
+    left_counts_V: np.ndarray
+    left_kinds_V: np.ndarray
+    best_right_V: np.ndarray
+
+    @classmethod
+    def of(cls, tokens_T: np.ndarray, starts_D: np.ndarray, vocab_size: int) -> "NgramCounts":
+        """Counts a text.
+
+        Args:
+          tokens_T: int ids of all documents, one after the other.
+          starts_D: int, where each document begins; no pair crosses these.
+          vocab_size: V.
+        """
+        tokens_T = tokens_T.astype(np.int64)
+        unigram_V = np.bincount(tokens_T, minlength=vocab_size)
+        within = np.ones(len(tokens_T), bool)
+        within[starts_D] = False
+        pairs = tokens_T[:-1][within[1:]] * vocab_size + tokens_T[1:][within[1:]]
+        pairs_P, pair_counts_P = np.unique(pairs, return_counts=True)
+        left_P, right_P = np.divmod(pairs_P, vocab_size)
+        best_right_V = np.full(vocab_size, unigram_V.argmax())
+        rising = np.argsort(pair_counts_P, kind="stable")
+        best_right_V[left_P[rising]] = right_P[rising]
+        return cls(
+            unigram_V=unigram_V,
+            pairs_P=pairs_P,
+            pair_counts_P=pair_counts_P,
+            left_counts_V=np.bincount(left_P, pair_counts_P, vocab_size).astype(np.int64),
+            left_kinds_V=np.bincount(left_P, minlength=vocab_size),
+            best_right_V=best_right_V,
+        )
+
+    def unigram(self, tokens: np.ndarray) -> np.ndarray:
+        """P(token), add-one smoothed: float64 like `tokens`."""
+        return (self.unigram_V[tokens] + 1) / (self.unigram_V.sum() + len(self.unigram_V))
+
+    def bigram(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """P(right | left), interpolated with the unigram by Witten and Bell (1991): float64."""
+        keys = left.astype(np.int64) * len(self.unigram_V) + right
+        index = np.minimum(np.searchsorted(self.pairs_P, keys), len(self.pairs_P) - 1)
+        counts = np.where(self.pairs_P[index] == keys, self.pair_counts_P[index], 0)
+        kinds, total = self.left_kinds_V[left], self.left_counts_V[left]
+        mixed = (counts + kinds * self.unigram(right)) / np.maximum(total + kinds, 1)
+        return np.where(total > 0, mixed, self.unigram(right))
+
+
+def count_split(split: Split, vocab_size: int, most: int) -> NgramCounts:
+    """Counts the first documents of a split, at most about `most` tokens, which bounds memory."""
+    starts_D = split.sentence_offsets[split.document_offsets[:-1]]
+    blocks, size = [], 0
+    for block in split.blocks():
+        blocks.append(block)
+        size += len(block)
+        if size >= most:
+            break
+    return NgramCounts.of(np.concatenate(blocks), starts_D[starts_D < size], vocab_size)
+
+
+def masked_lm_baselines(
+    counts: NgramCounts, batches: Iterable[Mapping[str, np.ndarray]]
+) -> dict[str, dict[str, float]]:
+    """Loss and accuracy of both n-gram models on the masked positions of `batches`.
+
+    The bigram sees the true left neighbour even where the model is shown [MASK], which is in the
+    bigram's favour.
+
+    Args:
+      counts: of the training text.
+      batches: with the keys of masked language modelling.
+
+    Returns:
+      `unigram` and `bigram`, each with `mlm_loss` (nats) and `mlm_accuracy`, and where the
+      batches have sentence pairs `majority` with `nsp_accuracy`, of the more frequent label.
+    """
+    lefts, targets, next_sentence = [], [], []
+    for batch in batches:
+        used = batch["masked_weights"] > 0
+        true_BL = batch["tokens"].copy()
+        rows = np.nonzero(used)[0]
+        true_BL[rows, batch["masked_positions"][used]] = batch["masked_targets"][used]
+        lefts.append(true_BL[rows, batch["masked_positions"][used] - 1])
+        targets.append(batch["masked_targets"][used])
+        if "next_sentence" in batch:
+            next_sentence.append(batch["next_sentence"][batch["next_sentence_weights"] > 0])
+    left, target = np.concatenate(lefts), np.concatenate(targets)
+    results = {
+        "unigram": {
+            "mlm_loss": float(-np.log(counts.unigram(target)).mean()),
+            "mlm_accuracy": float((target == counts.unigram_V.argmax()).mean()),
+        },
+        "bigram": {
+            "mlm_loss": float(-np.log(counts.bigram(left, target)).mean()),
+            "mlm_accuracy": float((target == counts.best_right_V[left]).mean()),
+        },
+    }
+    if next_sentence:
+        share = float(np.concatenate(next_sentence).mean())
+        results["majority"] = {"nsp_accuracy": max(share, 1 - share)}
+    return results

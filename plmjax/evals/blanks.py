@@ -1,0 +1,109 @@
+"""Sentences with a word left out, and what a model puts there."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+MIN_TOKENS, MAX_TOKENS = 8, 24
+MIN_LETTERS = 3
+
+
+class Split(Protocol):
+    """Sentences of a token store: sentence i has tokens offsets[i] to offsets[i + 1]."""
+
+    sentence_offsets: np.ndarray
+
+    def read(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """The tokens of ranges, one after the other."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Blank:
+    """A sentence, int ids with [CLS] and [SEP], and the position of the word left out."""
+
+    tokens: np.ndarray
+    position: int
+
+    @property
+    def answer(self) -> int:
+        """The id of the word that stood there."""
+        return int(self.tokens[self.position])
+
+
+def pick_blanks(split: Split, tokenizer: Any, count: int, seed: int) -> list[Blank]:
+    """Sentences from all over the split, each with one whole word to guess.
+
+    Sentences have 8 to 24 tokens; the word is one token of at least three letters. The same seed
+    picks the same. There may be fewer than `count` in a small split.
+    """
+    random = np.random.default_rng(seed)
+    lengths = np.diff(split.sentence_offsets)
+    fitting = np.flatnonzero((lengths >= MIN_TOKENS) & (lengths <= MAX_TOKENS))
+    word = np.array(
+        [token.isalpha() and len(token) >= MIN_LETTERS for token in tokenizer.vocabulary]
+    )
+    blanks: list[Blank] = []
+    for sentence in random.permutation(fitting):
+        start = split.sentence_offsets[sentence]
+        ids = split.read(np.array([start]), np.array([lengths[sentence]])).astype(np.int32)
+        ends = np.append(tokenizer.word_starts[ids[1:]], True)
+        whole = np.flatnonzero(word[ids] & ends)
+        # A sentence that is mostly names and signs shows nothing.
+        if len(whole) < len(ids) // 2:
+            continue
+        tokens = np.concatenate([[tokenizer.cls_id], ids, [tokenizer.sep_id]])
+        blanks.append(Blank(tokens, int(random.choice(whole)) + 1))
+        if len(blanks) == count:
+            break
+    return blanks
+
+
+def fill_blanks(
+    blanks: list[Blank],
+    tokenizer: Any,
+    spec: Mapping[str, tuple[tuple[int, ...], Any]],
+    masked_logits: Callable[[Mapping[str, np.ndarray]], jax.Array],
+    top: int = 5,
+) -> list[dict[str, Any]]:
+    """What the model puts in the blanks.
+
+    Args:
+      blanks: as many as fit a batch are used.
+      tokenizer: with the special ids and the vocabulary.
+      spec: shape and dtype of each array of a batch.
+      masked_logits: from a host batch to float [B, M, V], the blank in slot 0.
+      top: how many words to return.
+
+    Returns:
+      For each blank `text` with `____` in it, `answer`, and `guesses`, the most likely words with
+      their probabilities.
+    """
+    batch = {key: np.zeros(shape, dtype) for key, (shape, dtype) in spec.items()}
+    batch["tokens"][:] = tokenizer.pad_id
+    rows, length = batch["tokens"].shape
+    blanks = [blank for blank in blanks if len(blank.tokens) <= length][:rows]
+    for row, blank in enumerate(blanks):
+        size = len(blank.tokens)
+        batch["tokens"][row, :size] = blank.tokens
+        batch["tokens"][row, blank.position] = tokenizer.mask_id
+        batch["attention_mask"][row, :size] = 1
+        batch["masked_positions"][row, 0] = blank.position
+    logits_BV = np.asarray(jax.device_get(masked_logits(batch)))[:, 0, : tokenizer.vocab_size]
+    filled = []
+    for row, blank in enumerate(blanks):
+        probabilities_V = np.exp(logits_BV[row] - logits_BV[row].max())
+        probabilities_V /= probabilities_V.sum()
+        best = np.argsort(-probabilities_V)[:top]
+        before = tokenizer.decode(blank.tokens[1 : blank.position])
+        after = tokenizer.decode(blank.tokens[blank.position + 1 : -1])
+        filled.append(
+            {
+                "text": f"{before} ____ {after}".strip(),
+                "answer": tokenizer.vocabulary[blank.answer],
+                "guesses": [[tokenizer.vocabulary[i], float(probabilities_V[i])] for i in best],
+            }
+        )
+    return filled

@@ -1,0 +1,56 @@
+"""The last page of a run: held-out numbers beside their baselines, and filled-in blanks."""
+
+import dataclasses
+import json
+from typing import Any
+
+from etils import epath
+
+FILE = "evaluation.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a finished run is judged by.
+
+    scores: name of a model or baseline -> metric -> number.
+    blanks: as `fill_blanks` returns them.
+    """
+
+    step: int
+    scores: dict[str, dict[str, float]]
+    blanks: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, workdir: epath.Path) -> "Report | None":
+        """The report of the run in `workdir`; None if it has none yet."""
+        path = workdir / FILE
+        return cls(**json.loads(path.read_text())) if path.exists() else None
+
+    def to_json(self) -> str:
+        """The text of the report's file."""
+        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+
+    def text(self) -> str:
+        """The report for a person: a table, then the sentences."""
+        columns = {"mlm_loss": "MLM loss", "mlm_accuracy": "MLM accuracy"}
+        if any("nsp_accuracy" in numbers for numbers in self.scores.values()):
+            columns["nsp_accuracy"] = "NSP accuracy"
+        width = max(len(name) for name in self.scores)
+        lines = ["On held-out documents:", ""]
+        lines.append("  ".join([" " * width, *(f"{title:>12}" for title in columns.values())]))
+        for name, numbers in self.scores.items():
+            cells = [_cell(key, numbers.get(key)) for key in columns]
+            lines.append("  ".join([f"{name:<{width}}", *(f"{cell:>12}" for cell in cells)]))
+        if self.blanks:
+            lines += ["", "Held-out sentences, a word left out:"]
+        for blank in self.blanks:
+            guesses = ", ".join(f"{word} {p:.0%}" for word, p in blank["guesses"])
+            lines += ["", f"  {blank['text']}", f"    {guesses}   (it was: {blank['answer']})"]
+        return "\n".join(lines)
+
+
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.1%}" if name.endswith("accuracy") else f"{value:.3f}"

@@ -1,0 +1,360 @@
+"""The one file that knows every room: from a config to a frozen Experiment.
+
+Everything is built from the config and checked here, before any array is allocated.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from plmjax.data.pipeline import DataConfig, Input
+from plmjax.data.preparation import CorpusConfig, PreparedCorpus, prepare
+from plmjax.errors import UserError
+from plmjax.models import bert
+from plmjax.objectives.bert_pretraining import BertPretraining
+from plmjax.parallel.mesh import MeshConfig, batch_shards, make_mesh
+from plmjax.parallel.rules import batch_sharding, layer_axes
+from plmjax.settings import choose, from_config, to_config
+from plmjax.train import optimizers
+from plmjax.train.checkpoints import CheckpointConfig
+from plmjax.train.optimizers import OptimizerConfig
+from plmjax.train.precision import fastest_dtype
+from plmjax.train.state import TrainState, boxed_parameters, fresh_state, state_shardings
+from plmjax.train.step import evaluation_step, jit_train_step, train_step
+
+FAMILIES = {"bert": (bert.Config, bert.PRESETS, bert.Bert)}
+OBJECTIVES = ("bert_pretraining",)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """The run.
+
+    steps: updates in the whole run, over all phases.
+    accumulate: microbatches an update; the batch is cut, the update is the same.
+    log_every: steps a line of metrics covers.
+    profile_steps: `a:b` records steps a+1 to b for xprof; empty records nothing.
+    """
+
+    steps: int = 10_000
+    accumulate: int = 1
+    log_every: int = 100
+    profile_steps: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """Evaluation on the held-out documents: every so many steps (0: at the end only)."""
+
+    every: int = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """A whole config, section by section.
+
+    seed: of initialisation, dropout, shuffling and masking.
+    init_from: the workdir of another run, whose parameters this one begins with; a run that has
+      a checkpoint of its own resumes from that.
+    model: `family` and the fields of that family's Config. `vocab_size` 0 takes the tokenizer's;
+      `dtype` `auto` takes what is faster on the machine.
+    objective: `name`.
+    phases: named parts of the run, each with `start`, a fraction of `train.steps`, and the fields
+      of `data` that it changes; before the first of them `data` holds.
+    """
+
+    seed: int = 0
+    init_from: str = ""
+    model: dict = dataclasses.field(default_factory=dict)
+    objective: dict = dataclasses.field(default_factory=lambda: {"name": "bert_pretraining"})
+    corpus: CorpusConfig = CorpusConfig()
+    data: DataConfig = DataConfig()
+    phases: dict = dataclasses.field(default_factory=dict)
+    optimizer: OptimizerConfig = OptimizerConfig()
+    train: TrainConfig = TrainConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    mesh: MeshConfig = MeshConfig()
+
+
+def default_config(family: str, preset: str) -> ConfigDict:
+    """A config with every setting at its default and the model at a published size.
+
+    Config files start from it, so that any setting can be overridden on the command line.
+
+    Raises:
+      UserError: for an unknown family or preset.
+    """
+    _, presets, _ = choose(family, FAMILIES, "family")
+    model = {"family": family, **dataclasses.asdict(choose(preset, presets, "preset"))}
+    config = to_config(Settings())
+    config.model = ConfigDict(model)
+    config.phases = ConfigDict()
+    return config
+
+
+@dataclasses.dataclass(frozen=True)
+class PhasePlan:
+    """A part of the run: the updates from `first` to `last` done, on batches of `data`."""
+
+    name: str
+    first: int
+    last: int
+    data: DataConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What a config means on this machine. Built by `build`."""
+
+    settings: Settings
+    phases: tuple[PhasePlan, ...]
+    mesh: Mesh
+    objective: nn.Module
+    spec: Mapping[str, tuple[tuple[int, ...], Any]]
+    boxed: Any
+    optimizer: optax.GradientTransformation
+    learning_rate: Callable[[int], Any]
+    shardings: TrainState
+    abstract_state: TrainState
+
+    def fresh_state(self) -> TrainState:
+        """The state at step 0, laid out on the mesh."""
+        with jax.set_mesh(self.mesh):
+            return jax.jit(self._fresh, out_shardings=self.shardings)()
+
+    def compiled_train_step(self) -> Callable:
+        """The jitted update; it compiles anew for a batch of another shape."""
+        step = train_step(
+            self.objective,
+            self.optimizer,
+            seed=self.settings.seed,
+            accumulate=self.settings.train.accumulate,
+            log_every=self.settings.train.log_every,
+        )
+        return self._on_mesh(jit_train_step(step, self.shardings, batch_sharding(self.mesh)))
+
+    def compiled_evaluation_step(self) -> Callable:
+        """The jitted evaluation of one batch: from parameters and batch to Loss."""
+        shardings = (self.shardings.params, batch_sharding(self.mesh))
+        return self._on_mesh(jax.jit(evaluation_step(self.objective), in_shardings=shardings))
+
+    def compiled_masked_logits(self) -> Callable:
+        """The jitted logits of a batch: from parameters and batch to float32 [B, M, V]."""
+
+        def logits(params: Any, batch: Mapping[str, jax.Array]) -> jax.Array:
+            return self.objective.apply({"params": params}, batch, method="masked_logits")
+
+        shardings = (self.shardings.params, batch_sharding(self.mesh))
+        return self._on_mesh(jax.jit(logits, in_shardings=shardings))
+
+    def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Puts this process's part of a host batch on its devices."""
+        sharding = batch_sharding(self.mesh)
+        return {
+            key: jax.make_array_from_process_local_data(sharding, x) for key, x in batch.items()
+        }
+
+    def parameter_count(self) -> int:
+        """How many parameters the model has, rows that pad the vocabulary left out."""
+        return _unpadded_count(self.settings)
+
+    def _fresh(self) -> TrainState:
+        return fresh_state(self.objective, self.spec, self.optimizer, self.settings.seed)
+
+    def _on_mesh(self, function: Callable) -> Callable:
+        @functools.wraps(function)
+        def on_mesh(*args):
+            with jax.set_mesh(self.mesh):
+                return function(*args)
+
+        return on_mesh
+
+
+def read_settings(config: ConfigDict) -> Settings:
+    """The config as frozen settings; a misspelt key or a wrong type is a UserError."""
+    return from_config(Settings, config)
+
+
+def resolved(
+    settings: Settings, tokenizer_size: int | None, stored: Mapping[str, Any] | None
+) -> Settings:
+    """Settings with nothing left open: vocabulary size and dtype are a number and a name.
+
+    Args:
+      settings: as given.
+      tokenizer_size: entries of the tokenizer's vocabulary; None while there is no tokenizer yet,
+        which takes the stored run's, or the size that is asked for.
+      stored: the config of the run that is being resumed, which does not choose its dtype again;
+        None for a fresh run.
+
+    Raises:
+      UserError: if the model's vocabulary is not the tokenizer's.
+    """
+    model, before = dict(settings.model), (stored or {}).get("model", {})
+    asked = model.get("vocab_size")
+    if tokenizer_size is None:
+        tokenizer_size = asked or before.get("vocab_size") or settings.corpus.vocab_size
+    if asked and asked != tokenizer_size:
+        raise UserError(
+            f"config.model.vocab_size={asked}, but the tokenizer has {tokenizer_size} entries;"
+            " set it to 0 to take the tokenizer's, or name the vocabulary in corpus.vocab_file"
+        )
+    model["vocab_size"] = tokenizer_size
+    if model.get("dtype") == "auto":
+        model["dtype"] = before.get("dtype") or fastest_dtype()
+    return dataclasses.replace(settings, model=model)
+
+
+def build(settings: Settings, devices: list[jax.Device] | None = None) -> Experiment:
+    """Builds and checks everything a run needs but its data; allocates no array.
+
+    Args:
+      settings: resolved settings.
+      devices: what the mesh is made of; default all there are.
+
+    Raises:
+      UserError: for anything that does not fit together.
+    """
+    mesh = make_mesh(settings.mesh, devices)
+    phases = plan_phases(settings)
+    model = model_config(settings)
+    for phase in phases:
+        check_phase(settings, phase, model, mesh)
+    objective = _objective(settings)
+    spec = phases[0].data.spec
+    _check_batch_keys(objective, spec)
+    boxed = boxed_parameters(objective, spec)
+    optimizer = optimizers.build(settings.optimizer, settings.train.steps, layer_axes(boxed))
+    fresh = functools.partial(fresh_state, objective, spec, optimizer, settings.seed)
+    abstract = jax.eval_shape(fresh)
+    shardings = state_shardings(abstract, boxed, optimizer, mesh)
+    abstract = jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        abstract,
+        shardings,
+    )
+    rate = optimizers.learning_rate(settings.optimizer, settings.train.steps)
+    return Experiment(
+        *(settings, phases, mesh, objective, spec, boxed, optimizer, rate, shardings, abstract)
+    )
+
+
+def plan_phases(settings: Settings) -> tuple[PhasePlan, ...]:
+    """The phases in order, covering all steps.
+
+    Raises:
+      UserError: for an unknown key in a phase, or starts that are not rising fractions.
+    """
+    total = settings.train.steps
+    if total < 1:
+        raise UserError(f"config.train.steps={total}; a run has at least 1 step")
+    starts = [("data", 0, settings.data)]
+    known = dataclasses.asdict(settings.data)
+    for name, changes in settings.phases.items():
+        where = f"config.phases.{name}"
+        changes = dict(changes)
+        start = changes.pop("start", None)
+        if not isinstance(start, int | float) or not 0.0 <= start < 1.0:
+            raise UserError(f"{where}.start={start!r}; expected a fraction of the run, 0 <= x < 1")
+        data = from_config(DataConfig, known | changes, where)
+        starts.append((name, round(start * total), data))
+    starts.sort(key=lambda item: item[1])
+    ends = [first for _, first, _ in starts[1:]] + [total]
+    plans = [
+        PhasePlan(name, first, last, data)
+        for (name, first, data), last in zip(starts, ends, strict=True)
+        if last > first
+    ]
+    return tuple(plans)
+
+
+def check_phase(settings: Settings, phase: PhasePlan, model: Any, mesh: Mesh) -> None:
+    """Raises a UserError if a phase's batches do not fit the model or the mesh."""
+    where = "config.data" if phase.name == "data" else f"config.phases.{phase.name}"
+    if phase.data.seq_len > model.max_positions:
+        raise UserError(
+            f"{where}.seq_len={phase.data.seq_len} is beyond the position table:"
+            f" config.model.max_positions={model.max_positions}"
+        )
+    shards, accumulate = batch_shards(mesh), settings.train.accumulate
+    if accumulate < 1 or phase.data.batch_size % (shards * accumulate):
+        raise UserError(
+            f"{where}.batch_size={phase.data.batch_size} is not divisible by {shards} batch"
+            f" shards of the mesh times config.train.accumulate={accumulate}"
+        )
+    tensor = mesh.shape["tensor"]
+    for name, size in (("num_heads", model.num_heads), ("mlp_size", model.mlp_size)):
+        if size % tensor:
+            raise UserError(
+                f"config.model.{name}={size} is not divisible by config.mesh.tensor={tensor}"
+            )
+    if phase.data.next_sentence != settings.data.next_sentence:
+        raise UserError(f"{where}.next_sentence differs between phases; the heads would too")
+
+
+def model_config(settings: Settings) -> Any:
+    """The family's Config."""
+    fields = dict(settings.model)
+    family = fields.pop("family", None)
+    config_class, _, _ = choose(family, FAMILIES, "config.model.family")
+    return from_config(config_class, fields, "config.model")
+
+
+def open_corpus(settings: Settings, quiet: bool = False) -> PreparedCorpus:
+    """Prepares the corpus, or reuses what was prepared before."""
+    return prepare(settings.corpus, quiet=quiet)
+
+
+def train_input(settings: Settings, corpus: PreparedCorpus, phase: PhasePlan) -> Input:
+    """The batches of a phase, this process's part of each."""
+    return _input(settings, corpus, corpus.train, phase.data)
+
+
+def held_out_input(settings: Settings, corpus: PreparedCorpus, phase: PhasePlan) -> Input:
+    """The held-out documents in batches like the phase's."""
+    return _input(settings, corpus, corpus.held_out, phase.data)
+
+
+def _input(settings: Settings, corpus: PreparedCorpus, split: Any, data: DataConfig) -> Input:
+    return Input(
+        split,
+        corpus.tokenizer,
+        data,
+        settings.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def _objective(settings: Settings) -> nn.Module:
+    fields = dict(settings.objective)
+    choose(fields.pop("name", ""), dict.fromkeys(OBJECTIVES), "config.objective.name")
+    if fields:
+        raise UserError(f"config.objective.{next(iter(fields))} is not a setting; there is: name")
+    _, _, module = FAMILIES[settings.model["family"]]
+    return BertPretraining(module(model_config(settings)), settings.data.next_sentence)
+
+
+def _check_batch_keys(objective: nn.Module, spec: Mapping[str, Any]) -> None:
+    missing = [key for key in objective.batch_keys() if key not in spec]
+    if missing:
+        raise UserError(
+            f"config.objective needs {', '.join(missing)} in the batch; config.data makes"
+            f" {', '.join(spec)}"
+        )
+
+
+def _unpadded_count(settings: Settings) -> int:
+    model = {**settings.model, "vocab_multiple": 1}
+    plain = dataclasses.replace(settings, model=model)
+    shapes = boxed_parameters(_objective(plain), settings.data.spec)
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))

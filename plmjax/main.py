@@ -1,0 +1,226 @@
+"""Trains what a config describes: python -m plmjax.main --config=configs/quickstart.py
+
+--config=FILE.py[:ARGUMENT]    the config; the argument is the file's own: configs/bert.py:base
+--config.SECTION.KEY=VALUE     overrides a setting, for example --config.train.steps=1000
+--workdir=FOLDER               where the run lives (default: runs/ and the config's name);
+                               started again with the same folder, the run resumes
+--profile_steps=A:B            records steps A+1 to B for xprof
+--print_config                 prints the config with all overrides and stops
+"""
+
+import dataclasses
+import os
+
+import jax
+from absl import flags
+
+from plmjax import cli, experiment
+from plmjax.data.preparation import PreparedCorpus
+from plmjax.evals import baselines, blanks
+from plmjax.evals.curves import draw_curves
+from plmjax.evals.held_out import evaluate
+from plmjax.evals.report import FILE as REPORT_FILE
+from plmjax.evals.report import Report
+from plmjax.experiment import Experiment, Settings
+from plmjax.train import hooks, metrics
+from plmjax.train.checkpoints import Checkpoints, check_space, parameters_of
+from plmjax.train.loop import Phase, train
+from plmjax.train.state import TrainState
+from plmjax.train.workdir import Workdir, write_whole
+
+CONFIG = cli.define_config_flag()
+WORKDIR = flags.DEFINE_string("workdir", "", "Where the run lives; local or gs://.")
+PROFILE = flags.DEFINE_string("profile_steps", "", "A:B records steps A+1 to B for xprof.")
+
+BASELINE_TOKENS = 50_000_000
+"""How much of the training text the n-gram baselines count."""
+
+
+def main() -> int:
+    """Runs what the flags say; returns the exit code."""
+    settings = experiment.read_settings(CONFIG.value)
+    if PROFILE.value:
+        changed = dataclasses.replace(settings.train, profile_steps=PROFILE.value)
+        settings = dataclasses.replace(settings, train=changed)
+    return run(settings, WORKDIR.value or default_workdir())
+
+
+def default_workdir() -> str:
+    """`runs/quickstart` for configs/quickstart.py, `runs/bert-base` for configs/bert.py:base."""
+    path, _, argument = flags.FLAGS["config"].config_filename.partition(":")
+    words = [os.path.basename(path).removesuffix(".py"), *argument.replace("=", "").split(",")]
+    return os.path.join("runs", "-".join(word for word in words if word))
+
+
+def run(settings: Settings, workdir: str) -> int:
+    """Trains, evaluates and reports, from wherever the run in `workdir` stands.
+
+    Returns:
+      The exit code: 0, or cli.PREEMPTED after a signal.
+
+    Raises:
+      UserError: for whatever the user can mend.
+    """
+    work = Workdir(workdir)
+    # Checked as far as can be before the corpus is prepared, which takes its time.
+    draft = experiment.resolved(settings, None, work.stored_config())
+    experiment.build(draft)
+    work.check_same_run(dataclasses.asdict(draft))
+
+    corpus = experiment.open_corpus(settings)
+    settings = experiment.resolved(settings, corpus.tokenizer.vocab_size, work.stored_config())
+    plan = experiment.build(settings)
+    work.check_same_run(dataclasses.asdict(settings), corpus.digest)
+    check_space(work.path, plan.abstract_state, settings.checkpoint)
+
+    checkpoints = Checkpoints(work.path / "checkpoints", settings.checkpoint)
+    state, done = initial_state(plan, checkpoints)
+    work.begin(dataclasses.asdict(settings), corpus.digest, plan.parameter_count())
+    report = Report.read(work.path)
+    if report and report.step == done == settings.train.steps:
+        print(f"This run is complete: {done:,} steps, in {work.path}.\n")
+    else:
+        print(opening(plan, corpus, done))
+        try:
+            state = train_to_end(plan, corpus, work, checkpoints, state, done)
+        except hooks.Preempted as stop:
+            print(f"Stopped by signal {stop.signal_number} after step {stop.step}, which is saved;")
+            print("the same command resumes.")
+            return cli.PREEMPTED
+        report = make_report(plan, corpus, state)
+        write_whole(work.path / REPORT_FILE, report.to_json())
+        records = metrics.read_records(work.path / metrics.FILE)
+        draw_curves(records, work.path / "curves.png", str(work.path))
+    checkpoints.close()
+    print(f"{report.text()}\n\n{closing(work)}")
+    return 0
+
+
+def initial_state(plan: Experiment, checkpoints: Checkpoints) -> tuple[TrainState, int]:
+    """The run's own newest checkpoint; else fresh, with the parameters of `init_from` if given.
+
+    Returns:
+      The state, and how many updates it has seen.
+    """
+    step = checkpoints.newest_intact()
+    if step is not None:
+        return checkpoints.restore(step, plan.abstract_state), step
+    state = plan.fresh_state()
+    if plan.settings.init_from:
+        path = os.path.join(plan.settings.init_from, "checkpoints")
+        state = state.replace(params=parameters_of(path, plan.abstract_state.params))
+    return state, 0
+
+
+def train_to_end(
+    plan: Experiment,
+    corpus: PreparedCorpus,
+    work: Workdir,
+    checkpoints: Checkpoints,
+    state: TrainState,
+    done: int,
+) -> TrainState:
+    """Sets up the hooks and the phases and trains; returns the last state."""
+    settings = plan.settings
+    step = plan.compiled_train_step()
+    phases = []
+    for phase in plan.phases:
+        batches = experiment.train_input(settings, corpus, phase).batches
+        tokens = phase.data.batch_size * phase.data.seq_len
+        phases.append(Phase(phase.name, phase.first, phase.last, step, batches, tokens))
+
+    held_out = experiment.held_out_input(settings, corpus, plan.phases[-1])
+    evaluation_step = plan.compiled_evaluation_step()
+
+    def evaluate_held_out(params) -> dict[str, float]:
+        return evaluate(evaluation_step, params, held_out.evaluation_batches(), plan.place)
+
+    total = settings.train.steps
+    writer = metrics.MetricsWriter(work.path, done)
+    log = hooks.Log(
+        writer,
+        every=settings.train.log_every,
+        first_step=done,
+        last_step=total,
+        learning_rate=plan.learning_rate,
+        say=print_now,
+    )
+    evaluation = hooks.Evaluate(
+        evaluate_held_out,
+        writer,
+        every=settings.evaluation.every,
+        last_step=total,
+        say=print_now,
+    )
+    try:
+        with hooks.StopSignal() as stop:
+            save = hooks.Save(
+                checkpoints,
+                writer,
+                log,
+                evaluation,
+                stop,
+                every=settings.checkpoint.every,
+                last_step=total,
+                monitor=plan.objective.monitor,
+            )
+            profile = hooks.Profile.from_text(
+                settings.train.profile_steps, work.path / "profile", print_now
+            )
+            return train(state, phases, [log, evaluation, save, *profile], plan.place)
+    finally:
+        writer.close()
+        checkpoints.wait()
+
+
+def make_report(plan: Experiment, corpus: PreparedCorpus, state: TrainState) -> Report:
+    """Evaluates on all held-out documents, beside baselines from the training text."""
+    held_out = experiment.held_out_input(plan.settings, corpus, plan.phases[-1])
+    step = plan.compiled_evaluation_step()
+    scores = evaluate(step, state.params, held_out.evaluation_batches(), plan.place)
+    counts = baselines.count_split(corpus.train, corpus.tokenizer.vocab_size, BASELINE_TOKENS)
+    others = baselines.masked_lm_baselines(counts, held_out.evaluation_batches())
+    masked_logits = plan.compiled_masked_logits()
+    sentences = blanks.pick_blanks(corpus.held_out, corpus.tokenizer, 5, plan.settings.seed)
+    filled = blanks.fill_blanks(
+        sentences,
+        corpus.tokenizer,
+        held_out.spec,
+        lambda batch: masked_logits(state.params, plan.place(batch)),
+    )
+    return Report(int(jax.device_get(state.step)), {"this model": scores, **others}, filled)
+
+
+def opening(plan: Experiment, corpus: PreparedCorpus, done: int) -> str:
+    """What is about to happen, in three lines."""
+    settings, devices = plan.settings, jax.devices()
+    model = settings.model
+    begin = f"Resuming at step {done:,} of" if done else "Training for"
+    start = f", from the parameters of {settings.init_from}" if settings.init_from else ""
+    return (
+        f"Corpus: {corpus.train.documents:,} documents, {corpus.train.tokens:,} tokens to train"
+        f" on; {corpus.held_out.documents:,} documents held out.\n"
+        f"Model: {model['family']}, {plan.parameter_count():,} parameters, computing in"
+        f" {model['dtype']} on {len(devices)} x {devices[0].device_kind}.\n"
+        f"{begin} {settings.train.steps:,} steps with {settings.optimizer.name}{start}."
+    )
+
+
+def closing(work: Workdir) -> str:
+    """Where everything is, and what to type next."""
+    path, text = flags.FLAGS["config"].config_filename, str(work.path)
+    return (
+        f"Metrics, curves.png, checkpoints and run.json are in {text}.\n"
+        "To go on from these weights with a run of its own:\n"
+        f"  python -m plmjax.main --config={path} --config.init_from={text}"
+        f" --workdir={text}-more"
+    )
+
+
+def print_now(line: str) -> None:
+    """Prints at once, also into a pipe."""
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    cli.run(main, CONFIG, __doc__)
