@@ -8,7 +8,6 @@ import dataclasses
 
 import numpy as np
 
-from plmjax.data import counter_random
 from plmjax.data.counter_random import below, fold, key_of, uniform
 
 _DOCUMENTS_AT_ONCE = 1 << 18  # bounds the memory of temporaries
@@ -183,11 +182,13 @@ def _random_segments(
     The run begins at a random sentence and goes on until it has `wanted` tokens or the document
     ends.
     """
-    tries = counter_random.draw(chunks.seed, "other document", _TRIES)
+    keys = fold(chunks.seed, key_of("other document"))
     document = chunks.document.copy()
+    again = np.arange(len(document))
     for attempt in range(_TRIES):
-        again = document == chunks.document
-        document[again] = below(tries[again, attempt], len(document_offsets) - 1)
+        bits = fold(keys[again], np.array(attempt, np.uint64))
+        document[again] = below(bits, len(document_offsets) - 1)
+        again = again[document[again] == chunks.document[again]]
     first, stop = document_offsets[document], document_offsets[document + 1]
     start = first + below(fold(chunks.seed, key_of("random start")), stop - first)
     full = np.searchsorted(sentence_offsets, sentence_offsets[start] + wanted)

@@ -60,11 +60,23 @@ class DataConfig:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise UserError(f"{name}={value} is not a share; give 0 to 1")
-        if self.dupe_factor < 0 or self.prefetch < 0:
-            raise UserError(
-                f"dupe_factor={self.dupe_factor} and prefetch={self.prefetch} cannot be negative; "
-                "give 0 or more"
-            )
+        if self.dupe_factor < 0:
+            raise UserError(f"dupe_factor={self.dupe_factor} is negative; give 0 for dynamic masks")
+        if self.prefetch < 1:
+            raise UserError(f"prefetch={self.prefetch} is too small; give 1 or more")
+
+    @property
+    def spec(self) -> Spec:
+        """Shape of the global batch and dtype of every key."""
+        B, L, M = self.batch_size, self.seq_len, self.max_predictions
+        shapes = {"tokens": (B, L), "token_types": (B, L), "attention_mask": (B, L)}
+        shapes |= {"masked_positions": (B, M), "masked_targets": (B, M), "masked_weights": (B, M)}
+        if self.next_sentence:
+            shapes |= {"next_sentence": (B,), "next_sentence_weights": (B,)}
+        return {
+            key: (shape, np.dtype(np.float32 if key.endswith("weights") else np.int32))
+            for key, shape in shapes.items()
+        }
 
 
 class Input:
@@ -131,15 +143,7 @@ class Input:
     @property
     def spec(self) -> Spec:
         """Shape of the global batch and dtype of every key."""
-        B, L, M = self._config.batch_size, self._config.seq_len, self._config.max_predictions
-        shapes = {"tokens": (B, L), "token_types": (B, L), "attention_mask": (B, L)}
-        shapes |= {"masked_positions": (B, M), "masked_targets": (B, M), "masked_weights": (B, M)}
-        if self._config.next_sentence:
-            shapes |= {"next_sentence": (B,), "next_sentence_weights": (B,)}
-        return {
-            key: (shape, np.dtype(np.float32 if key.endswith("weights") else np.int32))
-            for key, shape in shapes.items()
-        }
+        return self._config.spec
 
     def epoch_size(self, epoch: int = 0) -> int:
         """How many examples the epoch has, over all hosts.

@@ -122,11 +122,16 @@ def open_prepared(folder: str | os.PathLike) -> PreparedCorpus:
         manifest = json.loads((folder / _MANIFEST).read_text())
         parts = {split: manifest["splits"][split] for split in _SPLITS}
         expected = manifest["tokenizer_digest"]
+        made_as = manifest["format"]
     except (FileNotFoundError, json.JSONDecodeError, KeyError) as error:
         raise UserError(
             f"{folder} is no complete prepared corpus ({type(error).__name__}: {error}); remove it "
             "and prepare the data again"
         ) from None
+    if made_as != _FORMAT:
+        raise UserError(
+            f"{folder} has format {made_as}, this version reads {_FORMAT}; prepare the data again"
+        )
     tokenizer = WordPiece.load(folder)
     if tokenizer.digest != expected:
         raise UserError(

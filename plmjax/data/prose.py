@@ -28,7 +28,7 @@ _INLINE = (
     (re.compile(r"\*\*(\w[^*]*)\*\*|(?<![\w*])\*(\w[^*\s]*)\*(?![\w*])"), lambda m: m[1] or m[2]),
     (re.compile(r"\(?<?https?://\S+"), ""),
     (re.compile(r"\|(\w+)\|"), r"\1"),
-    (re.compile(r"\s+([.,;)])"), r"\1"),
+    (re.compile(r"\s+([.,;)])(?!\S)"), r"\1"),
 )
 
 _FUNCTION_WORD = re.compile(
@@ -38,7 +38,9 @@ _FUNCTION_WORD = re.compile(
 )
 _WORD = re.compile(r"[^\W\d_]{2,}|[aAI]\b")
 _BEGINNING = re.compile(r"""["'“‘(]?\w""")
-_SYMBOLS = re.compile(r"[\\{}<>|^~@$]|::|==|->|\s=\s|\.\.\.\s*$|\]\[|%\(|[+*/-]{2,}|(?:\(.*){4}")
+_SYMBOLS = re.compile(
+    r"[\\{}<>|^~@$]|::|==|->|\s=\s|\.\.\.\s*$|\]\[|%\(|[+*/-]{2,}|(?:\(.*){4}|\s#\s|\bdef \w"
+)
 
 
 def paragraphs_of(docstring: str) -> list[list[str]]:

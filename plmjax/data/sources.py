@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from etils import epath
 
@@ -63,7 +63,7 @@ class TextFiles:
         digest = hashlib.sha256()
         for path in self._paths:
             digest.update(f"{path.stat().length}\0".encode())
-            with path.open("rb") as file:
+            with _opened(path) as file:
                 while block := file.read(1 << 20):
                     digest.update(block)
         return digest.hexdigest()
@@ -101,9 +101,16 @@ def _matches(pattern: str) -> list[epath.Path]:
     return paths
 
 
+def _opened(path: epath.Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error}; check its permissions") from None
+
+
 def _utf8_lines(path: epath.Path, advance: Callable[[int], None]) -> Iterator[str]:
     offset = 0
-    with path.open("rb") as file:
+    with _opened(path) as file:
         for line in file:
             try:
                 text = line.decode("utf-8")

@@ -135,7 +135,7 @@ class _ArrayWriter:
         self._pending: list[np.ndarray] = []
         self._digest = hashlib.sha256()
         spec = {**_spec(path), "metadata": _metadata(dtype), "store_data_equal_to_fill_value": True}
-        self._array = _writing(ts.open(spec, create=True))
+        self._array = _writing(ts.open(spec, create=True, delete_existing=True))
 
     def append(self, values: np.ndarray) -> None:
         values = np.ascontiguousarray(values, self._dtype)

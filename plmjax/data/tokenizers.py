@@ -16,7 +16,9 @@ from plmjax.errors import UserError
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CONTINUATION = "##"
 VOCABULARY_FILE = "vocab.txt"
-_LONGEST_WORD = 200  # characters; longer words become [UNK], as in google-research/bert
+# Characters; longer words become [UNK]. Hugging Face's limit, so that its tokenizer gives the same
+# ids: google-research/bert has 200.
+_LONGEST_WORD = 100
 
 
 @dataclasses.dataclass(frozen=True)
