@@ -31,5 +31,14 @@ class Reporter:
         bars = self._console.is_terminal and not self._console.quiet
         with Progress(*columns, console=self._console, transient=True, disable=not bars) as bar:
             task = bar.add_task(title, total=total_bytes)
-            yield lambda count: bar.advance(task, count)
+            waiting = 0
+
+            def advance(count: int) -> None:
+                nonlocal waiting
+                waiting += count
+                if waiting > total_bytes // 500:  # a bar's update costs more than a line's work
+                    bar.advance(task, waiting)
+                    waiting = 0
+
+            yield advance
         self.say(f"{title}: {time.perf_counter() - begin:.1f} s")
