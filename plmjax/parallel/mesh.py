@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import numpy as np
+from jax.experimental.mesh_utils import create_device_mesh
 from jax.sharding import AxisType, Mesh
 
 from plmjax.errors import UserError
@@ -51,8 +52,11 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
             f"config.mesh has {given}, which does not multiply to {len(devices)} devices;"
             " set one axis to -1 to take what is left"
         )
+    # Not jax.make_mesh: on a TPU torus it refuses sizes that are not products of whole physical
+    # axes, such as fsdp 8 on 4x4x4. Splitting is a last resort, taken only where it is needed.
+    placed = create_device_mesh(sizes, devices, allow_split_physical_axes=True)
     # Auto axes: linen's logical constraints do not work on Explicit ones, jax's default.
-    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+    return Mesh(placed, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def batch_shards(mesh: Mesh) -> int:
