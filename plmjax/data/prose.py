@@ -39,7 +39,7 @@ _FUNCTION_WORD = re.compile(
 _WORD = re.compile(r"[^\W\d_]{2,}|[aAI]\b")
 _BEGINNING = re.compile(r"""["'“‘(]?\w""")
 _SYMBOLS = re.compile(
-    r"[\\{}<>|^~@$]|::|==|->|\s=\s|\.\.\.\s*$|\]\[|%\(|[+*/-]{2,}|(?:\(.*){4}|\s#\s|\bdef \w"
+    r"[\\{}<>|^~@$`]|::|==|->|\s=\s|\.\.\.\s*$|\]\[|%\(|[+*/-]{2,}|(?:\(.*){4}|\s#\s|\bdef \w"
 )
 
 

