@@ -1,0 +1,44 @@
+"""The published run compiles for a TPU slice on a machine without one, and fits."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.requires import need
+
+ROOT = Path(__file__).parent.parent.parent
+GIB = 2**30
+V4_MEMORY = 32 * GIB
+
+
+def compiled(length: int, *mesh: int) -> dict[str, int]:
+    need("libtpu", "pip install -r requirements-ci.txt")
+    command = [sys.executable, "-m", "tests.parallel.tpu_slice", *map(str, (length, *mesh))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-4000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(length, mesh, {name: round(size / GIB, 3) for name, size in found.items()})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("length", "mesh"),
+    [
+        pytest.param(128, (1, 64, 1), id="phase 1, fsdp 64"),
+        pytest.param(512, (64, 1, 1), id="phase 2, data 64", marks=pytest.mark.slow),
+        pytest.param(512, (2, 8, 4), id="phase 2, all axes", marks=pytest.mark.slow),
+    ],
+)
+def test_bert_large_fits_a_tpu_v4_slice_of_64_chips(length, mesh):
+    """256 sequences an update, bfloat16, the whole train step with its shardings."""
+    found = compiled(length, *mesh)
+    # Weights and two moments, float32: every matrix is split. Thin shards are padded to TPU tiles.
+    _, fsdp, tensor = mesh
+    part = 12 * found["parameters"] / (fsdp * tensor)
+    assert part <= found["state"] < 1.5 * part
+    assert found["donated"] >= 0.99 * found["outputs"], "the old state is given up for the new"
+    used = found["state"] + found["outputs"] - found["donated"] + found["temporary"]
+    assert used < 0.5 * V4_MEMORY

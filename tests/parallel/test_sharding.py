@@ -1,0 +1,176 @@
+"""Meshes change where arrays live, and nothing else."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import pytest
+
+from plmjax.errors import UserError
+from plmjax.models.bert import Bert, Config
+from plmjax.nn.initializers import named
+from plmjax.objectives.bert_pretraining import BertPretraining
+from plmjax.parallel.mesh import MeshConfig, batch_shards, make_mesh
+from plmjax.parallel.rules import EMBED, RULES, layer_axes
+from plmjax.train.state import boxed_parameters
+from tests.batches import bert_batch, spec
+from tests.compare import leaves
+
+ROOT = Path(__file__).parent.parent.parent
+# Mesh and number of microbatches: the sizes of the mesh's axes.
+SIZES = {
+    "data 8 / 2": {"data": 8, "fsdp": 1, "tensor": 1},
+    "data 8 / 1": {"data": 8, "fsdp": 1, "tensor": 1},
+    "fsdp 8 / 1": {"data": 1, "fsdp": 8, "tensor": 1},
+    "tensor 2, data 4 / 1": {"data": 4, "fsdp": 1, "tensor": 2},
+    "fsdp 4, tensor 2 / 1": {"data": 1, "fsdp": 4, "tensor": 2},
+    "fsdp 4, tensor 2 / 2": {"data": 1, "fsdp": 4, "tensor": 2},
+}
+QUICK = ("data 8 / 2", "fsdp 4, tensor 2 / 2")
+LAYER = "backbone/encoder/layers"
+# Of the model in eight_devices.py: size and mesh axis of every axis of every parameter.
+V, D, F = (256, "tensor"), (32, "fsdp"), (64, "tensor")
+HEADS, WIDTH, N = (4, "tensor"), (32, None), (2, None)
+PARAMETERS = {
+    "backbone/token_table/embedding": (V, D),
+    "backbone/position_embedding": ((24, None), D),
+    "backbone/type_embedding": (N, D),
+    "backbone/embedding_norm/scale": (WIDTH,),
+    "backbone/embedding_norm/bias": (WIDTH,),
+    f"{LAYER}/attention/output/kernel": (N, HEADS, (8, None), D),
+    f"{LAYER}/attention/output/bias": (N, WIDTH),
+    f"{LAYER}/mlp_in/kernel": (N, D, F),
+    f"{LAYER}/mlp_in/bias": (N, F),
+    f"{LAYER}/mlp_out/kernel": (N, F, D),
+    f"{LAYER}/mlp_out/bias": (N, WIDTH),
+    "backbone/pooler/kernel": (D, WIDTH),
+    "backbone/pooler/bias": (WIDTH,),
+    "mlm_head/dense/kernel": (D, WIDTH),
+    "mlm_head/dense/bias": (WIDTH,),
+    "mlm_head/norm/scale": (WIDTH,),
+    "mlm_head/norm/bias": (WIDTH,),
+    "mlm_head/output_bias": (V,),
+    "nsp_head/kernel": (D, (2, None)),
+    "nsp_head/bias": ((2, None),),
+}
+for projection in ("query", "key", "value"):
+    PARAMETERS[f"{LAYER}/attention/{projection}/kernel"] = (N, D, HEADS, (8, None))
+    PARAMETERS[f"{LAYER}/attention/{projection}/bias"] = (N, HEADS, (8, None))
+for norm in ("attention_norm", "mlp_norm"):
+    PARAMETERS[f"{LAYER}/{norm}/scale"] = PARAMETERS[f"{LAYER}/{norm}/bias"] = (N, WIDTH)
+
+
+@pytest.mark.parametrize(
+    "cases",
+    [
+        pytest.param(QUICK, id="quick"),
+        pytest.param(tuple(SIZES.keys() - set(QUICK)), id="all", marks=pytest.mark.slow),
+    ],
+)
+def test_eight_devices_compute_what_one_does(cases):
+    """Initial weights, loss, metrics, gradients and an update, with dropout on."""
+    command = [sys.executable, "-m", "tests.parallel.eight_devices", *cases]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-4000:]
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert set(report) == set(cases)
+    for case, found in report.items():
+        check_values(case, found["deviations"])
+        check_shards(found, SIZES[case])
+
+
+def check_values(case: str, found: dict[str, float]):
+    # The keys' bias has no gradient but rounding noise, which LAMB blows up.
+    kept = {path: x for path, x in found.items() if "key/bias" not in path}
+    initial = [x for path, x in kept.items() if path.startswith("initial/")]
+    # In a first step LAMB divides every gradient by itself, and its rounding with it.
+    updated = [x for path, x in kept.items() if path.startswith("state/params/")]
+    gradients = [x for path, x in kept.items() if "/mu/" in path]
+    losses = [x for path, x in kept.items() if path.startswith("metrics/")]
+    print(case, f"{max(gradients):.1e} {max(losses):.1e} {max(updated):.1e}")
+    assert len(initial) == len(updated) == len(gradients) == len(PARAMETERS) - 1
+    assert max(initial) <= 1e-6, case
+    assert max(gradients + losses) <= 1e-5, (case, kept)
+    assert max(updated) <= 1e-4, (case, kept)
+
+
+def check_shards(found: dict[str, Any], sizes: dict[str, int]):
+    expected = {
+        path: [size // sizes.get(axis, 1) for size, axis in axes]
+        for path, axes in PARAMETERS.items()
+    }
+    parts = {part: {} for part in ("params", "mu", "nu")}
+    scalars = []
+    for path, shape in found["shards"].items():
+        part = next((part for part in parts if f"{part}/" in path), None)
+        if part is None:
+            scalars.append(shape)
+        else:
+            parts[part][path.partition(f"{part}/")[2]] = shape
+    assert parts == dict.fromkeys(parts, expected)
+    assert not any(scalars), "steps, counts and metric sums"
+    rows = 16 // (sizes["data"] * sizes["fsdp"])
+    assert found["batch_shard"] == [rows, 20]
+    # Constraints on activations have to see the mesh too, or they silently do nothing.
+    assert found["activation_shard"] == [rows, 64 // sizes["tensor"]]
+
+
+def axes_without_rule(boxed: Any) -> list[str]:
+    """Paths of parameters with an axis whose name is missing, or is not in RULES."""
+    known = {name for name, _ in RULES}
+    boxes = jax.tree.leaves_with_path(boxed, is_leaf=lambda leaf: isinstance(leaf, nn.Partitioned))
+    return [
+        jax.tree_util.keystr(keys, simple=True, separator="/")
+        for keys, box in boxes
+        if not isinstance(box, nn.Partitioned)
+        or len(box.names) != box.value.ndim
+        or not known.issuperset(box.names)
+    ]
+
+
+@pytest.mark.parametrize("scan", [True, False], ids=["scanned", "unscanned"])
+def test_every_axis_of_every_parameter_has_a_rule(scan):
+    config = Config(num_layers=3, scan=scan)
+    boxed = boxed_parameters(BertPretraining(Bert(config)), spec(bert_batch(config, 2, 8, 2, 0)))
+    assert axes_without_rule(boxed) == []
+    stacked = {path for path, axes in leaves(layer_axes(boxed)).items() if "layers" in path}
+    assert bool(stacked) == scan
+
+
+@pytest.mark.parametrize("names", [(EMBED, "widht"), (EMBED,), None], ids=str)
+def test_a_misspelt_or_missing_axis_is_found(names):
+    init = nn.initializers.ones
+    dense = nn.Dense(4, kernel_init=named(init, *names) if names else init, use_bias=False)
+
+    def shapes():
+        return dense.init(jax.random.key(0), jax.numpy.ones((2, 3)))["params"]
+
+    try:
+        boxed = jax.eval_shape(shapes)
+    except ValueError:
+        return  # flax refuses a wrong number of names by itself
+    assert axes_without_rule(boxed) == ["kernel"]
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [(3, 1, 1), (-1, 3, 1), (4, 1, 1), (8, 2, 1), (-1, -1, 1), (0, 1, 8), (-2, 2, 2)],
+    ids=str,
+)
+def test_mesh_sizes_that_do_not_multiply(sizes):
+    devices = jax.devices()[:1] * 8
+    with pytest.raises(UserError, match=r"config\.mesh has data ") as caught:
+        make_mesh(MeshConfig(*sizes), devices)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_axis_takes_the_devices_that_are_left():
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+    assert dict(mesh.shape) == {"data": 1, "fsdp": 1, "tensor": 1}
+    assert batch_shards(mesh) == 1
+    assert dataclasses.astuple(MeshConfig()) == (-1, 1, 1)
