@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from plmjax.errors import UserError
 from plmjax.nn.activations import ACTIVATIONS
 from plmjax.nn.blocks import Block
+from plmjax.nn.dense import dense
 from plmjax.nn.embeddings import TokenTable
 from plmjax.nn.initializers import bert_normal, named
 from plmjax.nn.norms import dropout, layer_norm
@@ -137,12 +138,7 @@ class Bert(nn.Module):
             dtype=c.dtype,
         )
         self.encoder = Stack(block, c.num_layers, c.scan, c.remat)
-        self.pooler = nn.Dense(
-            c.hidden_size,
-            dtype=c.dtype,
-            kernel_init=named(init, EMBED, WIDTH),
-            bias_init=named(nn.initializers.zeros, WIDTH),
-        )
+        self.pooler = dense(c.hidden_size, (EMBED, WIDTH), (WIDTH,), init, c.dtype)
 
     def __call__(
         self,

@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from plmjax.nn.initializers import bert_normal, named
+from plmjax.nn.dense import dense
+from plmjax.nn.initializers import bert_normal
 from plmjax.nn.norms import dropout
 from plmjax.parallel.rules import BATCH, EMBED, HEAD_WIDTH, HEADS, LENGTH, WIDTH, constrain
 
@@ -40,13 +41,8 @@ class SelfAttention(nn.Module):
         init = bert_normal(self.initializer_range)
 
         def project(name: str) -> jax.Array:
-            heads_BLHK = nn.DenseGeneral(
-                (self.num_heads, self.head_size),
-                dtype=self.dtype,
-                kernel_init=named(init, EMBED, HEADS, HEAD_WIDTH),
-                bias_init=named(nn.initializers.zeros, HEADS, HEAD_WIDTH),
-                name=name,
-            )(x_BLD)
+            features, axes = (self.num_heads, self.head_size), (HEADS, HEAD_WIDTH)
+            heads_BLHK = dense(features, (EMBED, *axes), axes, init, self.dtype, name)(x_BLD)
             return constrain(heads_BLHK, BATCH, LENGTH, HEADS, HEAD_WIDTH)
 
         query_BLHK, key_BLHK, value_BLHK = project("query"), project("key"), project("value")
@@ -59,11 +55,5 @@ class SelfAttention(nn.Module):
         probabilities_BHLL = probabilities_BHLL.astype(self.dtype)
         probabilities_BHLL = dropout(probabilities_BHLL, self.dropout_rate, self, train)
         mixed_BLHK = jnp.einsum("BHLM,BMHK->BLHK", probabilities_BHLL, value_BLHK)
-        return nn.DenseGeneral(
-            width,
-            axis=(-2, -1),
-            dtype=self.dtype,
-            kernel_init=named(init, HEADS, HEAD_WIDTH, EMBED),
-            bias_init=named(nn.initializers.zeros, WIDTH),
-            name="output",
-        )(mixed_BLHK)
+        axes = (HEADS, HEAD_WIDTH, EMBED)
+        return dense(width, axes, (WIDTH,), init, self.dtype, "output")(mixed_BLHK)

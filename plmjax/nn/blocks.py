@@ -6,7 +6,8 @@ from jax.typing import DTypeLike
 
 from plmjax.nn.activations import ACTIVATIONS
 from plmjax.nn.attention import SelfAttention
-from plmjax.nn.initializers import bert_normal, named
+from plmjax.nn.dense import dense
+from plmjax.nn.initializers import bert_normal
 from plmjax.nn.norms import dropout, layer_norm
 from plmjax.parallel.rules import BATCH, EMBED, LENGTH, MLP, WIDTH, constrain
 
@@ -53,22 +54,14 @@ class Block(nn.Module):
         x_BLD = self._norm("attention_norm")(x_BLD + attended_BLD)
         x_BLD = constrain(x_BLD, BATCH, LENGTH, WIDTH)
 
-        hidden_BLF = self._dense(self.mlp_size, "mlp_in", (EMBED, MLP))(x_BLD)
-        hidden_BLF = constrain(ACTIVATIONS[self.activation](hidden_BLF), BATCH, LENGTH, MLP)
-        hidden_BLD = self._dense(x_BLD.shape[-1], "mlp_out", (MLP, EMBED))(hidden_BLF)
+        init, width = bert_normal(self.initializer_range), x_BLD.shape[-1]
+        mlp_in = dense(self.mlp_size, (EMBED, MLP), (MLP,), init, self.dtype, "mlp_in")
+        mlp_out = dense(width, (MLP, EMBED), (WIDTH,), init, self.dtype, "mlp_out")
+        hidden_BLF = ACTIVATIONS[self.activation](mlp_in(x_BLD))
+        hidden_BLD = mlp_out(constrain(hidden_BLF, BATCH, LENGTH, MLP))
         hidden_BLD = dropout(hidden_BLD, self.hidden_dropout, self, train)
         x_BLD = self._norm("mlp_norm")(x_BLD + hidden_BLD)
         return constrain(x_BLD, BATCH, LENGTH, WIDTH)
 
     def _norm(self, name: str) -> nn.LayerNorm:
         return layer_norm(self.layer_norm_epsilon, self.dtype, name)
-
-    def _dense(self, features: int, name: str, axes: tuple[str, str]) -> nn.Dense:
-        bias_axis = MLP if axes[1] == MLP else WIDTH
-        return nn.Dense(
-            features,
-            dtype=self.dtype,
-            kernel_init=named(bert_normal(self.initializer_range), *axes),
-            bias_init=named(nn.initializers.zeros, bias_axis),
-            name=name,
-        )

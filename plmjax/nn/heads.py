@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from plmjax.nn.activations import ACTIVATIONS
+from plmjax.nn.dense import dense
 from plmjax.nn.embeddings import TokenTable
 from plmjax.nn.initializers import bert_normal, named
 from plmjax.nn.norms import layer_norm
@@ -26,13 +27,8 @@ class MaskedLMHead(nn.Module):
     @nn.compact
     def __call__(self, x_BMD: jax.Array, token_table: TokenTable) -> jax.Array:
         """Logits of every token at each of M positions: float32 [B, M, V], V padded."""
-        x_BMD = nn.Dense(
-            token_table.width,
-            dtype=self.dtype,
-            kernel_init=named(bert_normal(self.initializer_range), EMBED, WIDTH),
-            bias_init=named(nn.initializers.zeros, WIDTH),
-            name="dense",
-        )(x_BMD)
+        width, init = token_table.width, bert_normal(self.initializer_range)
+        x_BMD = dense(width, (EMBED, WIDTH), (WIDTH,), init, self.dtype, "dense")(x_BMD)
         x_BMD = ACTIVATIONS[self.activation](x_BMD)
         x_BMD = layer_norm(self.layer_norm_epsilon, self.dtype, "norm")(x_BMD)
         bias_V = self.param(
