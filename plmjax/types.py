@@ -1,6 +1,7 @@
 """The types that every room shares: a batch, and the loss an objective makes of it."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import flax.struct
 import jax
@@ -8,6 +9,10 @@ import jax.numpy as jnp
 
 Batch = Mapping[str, jax.Array]
 """Named arrays, each with the (global) batch on axis 0."""
+
+
+Spec = Mapping[str, tuple[tuple[int, ...], Any]]
+"""Shape and dtype of each array of a batch."""
 
 
 @flax.struct.dataclass

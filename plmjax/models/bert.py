@@ -172,3 +172,17 @@ class Bert(nn.Module):
             layers_NBLD = jnp.concatenate([x_BLD[None], layers_NBLD])
         pooled_BD = jnp.tanh(self.pooler(hidden_BLD[:, 0]))
         return Output(hidden_BLD, pooled_BD, layers_NBLD)
+
+    @nn.nowrap
+    def forward_flops(self, rows: int, length: int) -> float:
+        """Floating-point operations of matrix products in one forward pass over [rows, length].
+
+        A multiply-add counts two. Every position attends to every position, padding included, so
+        attention counts in full. Lookups, norms, softmax and activations do not count.
+        """
+        c = self.config
+        tokens = rows * length
+        projections = 4 * c.hidden_size**2 + 2 * c.hidden_size * c.mlp_size
+        attention = 2 * length * c.hidden_size
+        pooler = rows * c.hidden_size**2
+        return 2.0 * (tokens * c.num_layers * (projections + attention) + pooler)

@@ -5,13 +5,14 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from plmjax.nn.dense import dense
 from plmjax.nn.heads import MaskedLMHead
 from plmjax.nn.initializers import bert_normal
 from plmjax.parallel.rules import EMBED, TYPES
-from plmjax.types import Batch, Loss, Mean
+from plmjax.types import Batch, Loss, Mean, Spec
 
 
 class BertPretraining(nn.Module):
@@ -77,6 +78,34 @@ class BertPretraining(nn.Module):
             terms["nsp"] = Mean.of(cross_entropy_B, weights_B)
             metrics["nsp_accuracy"] = Mean.of(logits_B2.argmax(-1) == labels_B, weights_B)
         return Loss(terms, metrics)
+
+    @nn.nowrap
+    def forward_flops(self, spec: Spec) -> float:
+        """Operations of matrix products in a forward pass over a batch of `spec`.
+
+        The backbone's (see there what counts), and the head's on the M positions.
+        """
+        c = self.backbone.config
+        rows, length = spec["tokens"][0]
+        positions = rows * spec["masked_positions"][0][1]
+        head = positions * c.hidden_size * (c.hidden_size + c.vocab_size)
+        return self.backbone.forward_flops(rows, length) + 2.0 * head
+
+    @nn.nowrap
+    def random_batch(self, spec: Spec, seed: int) -> dict[str, np.ndarray]:
+        """A batch of random tokens without padding, every slot masked: for measuring speed."""
+        random = np.random.default_rng(seed)
+        vocab_size = self.backbone.config.vocab_size
+        batch = {key: np.ones(shape, dtype) for key, (shape, dtype) in spec.items()}
+        batch["tokens"] = random.integers(vocab_size, size=spec["tokens"][0], dtype=np.int32)
+        length, slots = spec["tokens"][0][1], spec["masked_positions"][0]
+        batch["token_types"][:, : length // 2] = 0
+        order = random.random(spec["tokens"][0]).argsort(axis=1)[:, : slots[1]]
+        batch["masked_positions"] = np.sort(order, axis=1).astype(np.int32)
+        batch["masked_targets"] = random.integers(vocab_size, size=slots, dtype=np.int32)
+        if self.next_sentence:
+            batch["next_sentence"] = random.integers(2, size=slots[:1], dtype=np.int32)
+        return batch
 
     def masked_logits(self, batch: Batch) -> jax.Array:
         """Logits at the masked positions: float32 [B, M, V], V padded."""
