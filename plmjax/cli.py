@@ -1,21 +1,33 @@
 """The command line of every verb: flags, configs, and one line for a mistake."""
 
 import contextlib
+import errno
+import importlib.util
+import inspect
+import itertools
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import SourceFileLoader
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from plmjax.errors import UserError
-from plmjax.settings import nearest
+from plmjax.settings import kind_name, nearest
 
 USER_ERROR = 2
 PREEMPTED = 75  # EX_TEMPFAIL: start the same command again
+INTERRUPTED = 130  # what shells give a command that Ctrl-C has ended
 
+_CONFIG, _OVERRIDE = r"--?config(=|$)", r"--?(no)?config\."
 _PRINT_CONFIG = "print_config"
+_EXAMPLE = "for example --config=configs/quickstart.py"
+# The parsers that absl will use, asked first, since their messages do not say what was expected.
+_PARSERS = {int: flags.IntegerParser(), float: flags.FloatParser(), bool: flags.BooleanParser()}
 
 
 def define_config_flag() -> flags.FlagHolder:
@@ -45,11 +57,11 @@ def run(main: Callable[[], int], config: flags.FlagHolder, about: str) -> None:
         with _mistakes_in_one_line():
             rest = _parse_flags([word for word in argv if word not in help_asked])
             if len(rest) > 1:
-                raise UserError(f"{rest[1]!r} is not a flag; flags begin with --")
+                raise UserError(f"'{rest[1]}' is not a flag; flags begin with --")
             if help_asked:
                 print(about)
             if not help_asked and config.value is None:
-                raise UserError("--config is missing, for example --config=configs/quickstart.py")
+                raise UserError(f"--config is missing, {_EXAMPLE}")
             if config.value is not None and (help_asked or flags.FLAGS[_PRINT_CONFIG].value):
                 print(f"The config, with overrides:\n{show(config.value)}")
             if help_asked or flags.FLAGS[_PRINT_CONFIG].value:
@@ -57,85 +69,186 @@ def run(main: Callable[[], int], config: flags.FlagHolder, about: str) -> None:
         return rest
 
     def guarded(_) -> int:
-        logging.set_verbosity(logging.ERROR)
+        # What libraries log as an error they also raise, and one line is enough.
+        logging.set_verbosity(logging.FATAL)
         with _mistakes_in_one_line():
             return main()
 
     app.run(guarded, flags_parser=parse)
 
 
-def show(config: ConfigDict, prefix: str = "config") -> str:
+def show(config: ConfigDict) -> str:
     """The config as the flags that would set it, one a line."""
-    lines = []
-    for key, value in sorted(config.items()):
-        if isinstance(value, ConfigDict):
-            lines.append(show(value, f"{prefix}.{key}"))
-        else:
-            lines.append(f"  --{prefix}.{key}={value}")
-    return "\n".join(line for line in lines if line)
+    settings = sorted(_settings(config).items())
+    return "\n".join(f"  --{name}={value}" for name, value in settings)
+
+
+def _settings(config: ConfigDict, prefix: str = "config") -> dict[str, Any]:
+    found = {}
+    for key, value in config.items():
+        name = f"{prefix}.{key}"
+        found |= _settings(value, name) if isinstance(value, ConfigDict) else {name: value}
+    return found
 
 
 def _parse_flags(argv: Sequence[str]) -> Sequence[str]:
-    config_flags_given = [word for word in argv[1:] if re.match(r"--?config(=|$)", word)]
-    path = config_flags_given[-1].partition("=")[2].partition(":")[0] if config_flags_given else ""
-    if path and not os.path.exists(path):
-        raise UserError(f"--config={path}: there is no such file{_config_files(path)}")
+    given = _given_config(argv)
+    overrides = [word for word in argv[1:] if re.match(_OVERRIDE, word)]
+    if given is not None:
+        for word in itertools.takewhile(lambda word: not re.match(_CONFIG, word), argv[1:]):
+            if word in overrides:
+                raise UserError(f"{word} comes before --config={given}; put --config first")
+        config = _load(given)
+        for word in overrides:
+            _check_override(config, word)
+    elif overrides:
+        raise UserError(f"{overrides[0]} overrides a config, and --config is missing, {_EXAMPLE}")
     try:
         return flags.FLAGS(list(argv))
     except flags.UnrecognizedFlagError as error:
-        known = [name for name in flags.FLAGS if not name.startswith("test_")]
         raise UserError(
-            f"--{error.flagname} is not a flag{nearest(error.flagname, known)}"
+            f"--{error.flagname} is not a flag{nearest(error.flagname, _own_flags())}"
         ) from None
-    except (AttributeError, KeyError) as error:
-        raise UserError(_unknown_key(argv, str(error))) from None
     except (flags.Error, TypeError, ValueError) as error:
-        raise UserError(_first_line(error)) from None
+        raise UserError(f"{str(error).splitlines()[0].removeprefix('flag ')}; see --help") from None
 
 
-def _unknown_key(argv: Sequence[str], message: str) -> str:
-    """ml_collections says what is wrong over several lines; this says which flag, and no more."""
-    missing = re.search(r"Did you mean \"?'?([\w.]+)", message)
-    words = re.findall(r'"([\w.]+)"|\'([\w.]+)\'', message)
-    key = next((a or b for a, b in words), "")
-    flag = next((w for w in argv if w.startswith("--config.") and key and key in w), key)
-    hint = f"; did you mean '{missing.group(1)}'?" if missing else ""
-    return f"{flag}: the config has no such setting{hint or '; --print_config lists them'}"
+def _own_flags() -> list[str]:
+    """The flags of this project, without those that libraries define."""
+    of_modules = flags.FLAGS.flags_by_module_dict()
+    libraries = ("absl", "orbax", "ml_collections", "etils", "jax")
+    own = [found for name, found in of_modules.items() if name.partition(".")[0] not in libraries]
+    return ["help", *(flag.name for found in own for flag in found)]
+
+
+def _given_config(argv: Sequence[str]) -> str | None:
+    """The value of `--config=VALUE` or `--config VALUE`; None where there is none."""
+    given = None
+    for word, following in itertools.zip_longest(argv[1:], argv[2:]):
+        if re.match(_CONFIG, word):
+            _, equals, value = word.partition("=")
+            given = value if equals else following
+    return given
+
+
+def _load(given: str) -> ConfigDict:
+    """The config of `--config=given`.
+
+    The flag itself loads it again, but says of what goes wrong too little or too much.
+    """
+    path, colon, argument = given.partition(":")
+    if not os.path.isfile(path):
+        raise UserError(f"--config={given}: there is no such file{_config_files(path)}")
+    try:
+        # Not by the ending: --config may be any file that is Python inside.
+        loader = SourceFileLoader("plmjax_given_config", path)
+        module = importlib.util.module_from_spec(
+            importlib.util.spec_from_loader(loader.name, loader)
+        )
+        loader.exec_module(module)
+        if not callable(getattr(module, "get_config", None)):
+            raise UserError(f"--config={path} defines no function get_config()")
+        arguments = [argument] if colon else []
+        _check_takes(module.get_config, path, arguments)
+        config = module.get_config(*arguments)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(_where_it_failed(error, path)) from None
+    if not isinstance(config, ConfigDict):
+        kind = kind_name(type(config))
+        raise UserError(f"get_config() in {path} returns {kind}, expected a ConfigDict")
+    return config
+
+
+def _check_takes(get_config: Callable, path: str, arguments: list[str]) -> None:
+    try:
+        inspect.signature(get_config).bind(*arguments)
+    except TypeError:
+        if arguments:
+            message = f"--config={path}:{arguments[0]}: {path} takes no argument; leave the colon"
+        else:
+            message = f"--config={path}: {path} needs an argument after a colon"
+        raise UserError(message) from None
+
+
+def _where_it_failed(error: Exception, path: str) -> str:
+    """The place in the config file that has led to `error`, and what it was."""
+    if isinstance(error, SyntaxError) and error.filename == path:
+        line, what = error.lineno, error.msg
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next((frame.lineno for frame in reversed(frames) if frame.filename == path), None)
+        what = " ".join(str(error).split()) or "no message"
+    place = f"{path}, line {line}" if line else path
+    return f"{place}: {type(error).__name__}: {what}"
+
+
+def _check_override(config: ConfigDict, word: str) -> None:
+    """Raises a UserError for `--config.SECTION.KEY=VALUE` that the config has no place for."""
+    flag, equals, text = word.partition("=")
+    name = re.sub(_OVERRIDE, "config.", flag)
+    settings = _settings(config)
+    if name not in settings:
+        inside = [f"--{known}" for known in settings if known.startswith(f"{name}.")]
+        if inside:
+            raise UserError(f"{word}: {name} is a section; set one of {', '.join(inside)}")
+        raise UserError(f"{word}: the config has no such setting{_nearest_setting(name, settings)}")
+    parser = _PARSERS.get(type(settings[name]))
+    if not equals or parser is None:
+        return
+    try:
+        parser.parse(text)
+    except (TypeError, ValueError):
+        kind, now = kind_name(type(settings[name])), str(settings[name])
+        now = now.lower() if kind == "a bool" else now
+        raise UserError(f"{word}: expected {kind}, such as {now}") from None
+
+
+def _nearest_setting(name: str, settings: dict[str, Any]) -> str:
+    """As `nearest`; the right key in the wrong section is nearer than anything else."""
+    last = name.rpartition(".")[2]
+    same = [known for known in settings if known.rpartition(".")[2] == last]
+    hint = nearest(name, same or settings)
+    if "did you mean" in hint:
+        return re.sub("'(.*)'", r"--\1", hint)
+    return f"; did you mean --{same[0]}?" if same else "; --print_config lists them"
 
 
 def _config_files(path: str) -> str:
-    folder = os.path.dirname(path) or "."
+    folder = path if os.path.isdir(path) else os.path.dirname(path) or "."
     if not os.path.isdir(folder):
-        return ""
+        return f", {_EXAMPLE}"
     files = [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".py")]
-    return nearest(path, files) if files else ""
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    return nearest(path, files) if files else f", {_EXAMPLE}"
 
 
 @contextlib.contextmanager
-def _mistakes_in_one_line():
+def _mistakes_in_one_line() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        _exit(str(error))
-    except OSError as error:
-        if not _disk_full(error):
-            raise
-        _exit("no space left on the device; free some and start the same command again")
+        _exit(str(error), USER_ERROR)
+    except KeyboardInterrupt:
+        _exit("interrupted; the same command resumes from the last checkpoint", INTERRUPTED)
     except Exception as error:
-        # Checkpoints are written by threads of other libraries, which wrap the cause.
-        if not _disk_full(error):
+        reason = _trouble_of_the_disk(error)
+        if reason is None:
             raise
-        _exit("no space left on the device; free some and start the same command again")
+        _exit(reason, USER_ERROR)
 
 
-def _disk_full(error: BaseException) -> bool:
-    return "No space left on device" in str(error) or "RESOURCE_EXHAUSTED: Error" in str(error)
+def _trouble_of_the_disk(error: Exception) -> str | None:
+    """What the machine's owner can mend, in words; None for an error of the program's own."""
+    # tensorstore, which writes the arrays of checkpoints, gives a full disk as a ValueError.
+    if any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):
+        return "no space left on the disk; free some and start the same command again"
+    refused = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR)
+    if isinstance(error, OSError) and error.errno in refused and error.filename:
+        return f"cannot use {os.fspath(error.filename)}: {error.strerror}; name another path"
+    return None
 
 
-def _exit(message: str) -> None:
+def _exit(message: str, code: int) -> None:
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(USER_ERROR)
+    sys.exit(code)

@@ -16,6 +16,7 @@ from absl import flags
 
 from plmjax import cli, experiment
 from plmjax.data.preparation import PreparedCorpus
+from plmjax.errors import UserError
 from plmjax.evals import baselines, blanks
 from plmjax.evals.curves import draw_curves
 from plmjax.evals.held_out import evaluate
@@ -29,7 +30,7 @@ from plmjax.train.state import TrainState
 from plmjax.train.workdir import Workdir, write_whole
 
 CONFIG = cli.define_config_flag()
-WORKDIR = flags.DEFINE_string("workdir", "", "Where the run lives; local or gs://.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; local or gs://.")
 PROFILE = flags.DEFINE_string("profile_steps", "", "A:B records steps A+1 to B for xprof.")
 
 BASELINE_TOKENS = 50_000_000
@@ -42,7 +43,7 @@ def main() -> int:
     if PROFILE.value:
         changed = dataclasses.replace(settings.train, profile_steps=PROFILE.value)
         settings = dataclasses.replace(settings, train=changed)
-    return run(settings, WORKDIR.value or default_workdir())
+    return run(settings, default_workdir() if WORKDIR.value is None else WORKDIR.value)
 
 
 def default_workdir() -> str:
@@ -62,54 +63,92 @@ def run(settings: Settings, workdir: str) -> int:
       UserError: for whatever the user can mend.
     """
     work = Workdir(workdir)
-    # Checked as far as can be before the corpus is prepared, which takes its time.
-    draft = experiment.resolved(settings, None, work.stored_config())
-    experiment.build(draft)
-    work.check_same_run(dataclasses.asdict(draft))
-
+    check_run(settings, work)
     corpus = experiment.open_corpus(settings)
     settings = experiment.resolved(settings, corpus.tokenizer.vocab_size, work.stored_config())
     plan = experiment.build(settings)
-    work.check_same_run(dataclasses.asdict(settings), corpus.digest)
-    check_space(work.path, plan.abstract_state, settings.checkpoint)
+    config, about_corpus = dataclasses.asdict(settings), corpus_record(corpus)
+    work.check_same_run(config, about_corpus)
 
-    checkpoints = Checkpoints(work.path / "checkpoints", settings.checkpoint)
-    state, done = initial_state(plan, checkpoints)
-    work.begin(dataclasses.asdict(settings), corpus.digest, plan.parameter_count())
-    report = Report.read(work.path)
-    if report and report.step == done == settings.train.steps:
-        print(f"This run is complete: {done:,} steps, in {work.path}.\n")
+    checkpoints = Checkpoints(work.path / "checkpoints", settings.checkpoint, print_now)
+    newest, report = checkpoints.newest_intact(), Report.read(work.path)
+    if report and report.step == newest == settings.train.steps:
+        print(f"This run is complete: {newest:,} steps, in {work.path}.\n")
     else:
-        print(opening(plan, corpus, done))
+        check_space(work.path, plan.abstract_state, settings.checkpoint)
+        state = initial_state(plan, corpus, checkpoints, newest)
+        # The first thing that is written, when nothing is left to be found wrong.
+        work.begin(config, about_corpus, plan.parameter_count())
+        print_now(opening(plan, corpus, newest or 0))
         try:
-            state = train_to_end(plan, corpus, work, checkpoints, state, done)
+            state = train_to_end(plan, corpus, work, checkpoints, state, newest or 0)
         except hooks.Preempted as stop:
             print(f"Stopped by signal {stop.signal_number} after step {stop.step}, which is saved;")
             print("the same command resumes.")
             return cli.PREEMPTED
-        report = make_report(plan, corpus, state)
-        write_whole(work.path / REPORT_FILE, report.to_json())
+        checkpoints.close()
         records = metrics.read_records(work.path / metrics.FILE)
         draw_curves(records, work.path / "curves.png", str(work.path))
-    checkpoints.close()
+        report = make_report(plan, corpus, state)
+        # Last, since a run that has its report counts as complete.
+        write_whole(work.path / REPORT_FILE, report.to_json())
     print(f"{report.text()}\n\n{closing(work)}")
     return 0
 
 
-def initial_state(plan: Experiment, checkpoints: Checkpoints) -> tuple[TrainState, int]:
-    """The run's own newest checkpoint; else fresh, with the parameters of `init_from` if given.
+def check_run(settings: Settings, work: Workdir) -> None:
+    """Checks what can be before the corpus is prepared, which takes its time.
 
-    Returns:
-      The state, and how many updates it has seen.
+    Raises:
+      UserError: for what does not fit together, or does not fit the run that lives in `work`.
     """
-    step = checkpoints.newest_intact()
-    if step is not None:
-        return checkpoints.restore(step, plan.abstract_state), step
-    state = plan.fresh_state()
-    if plan.settings.init_from:
-        path = os.path.join(plan.settings.init_from, "checkpoints")
-        state = state.replace(params=parameters_of(path, plan.abstract_state.params))
-    return state, 0
+    train, evaluation = settings.train, settings.evaluation
+    if train.log_every < 1:
+        raise UserError(f"config.train.log_every={train.log_every}; give 1 or more steps")
+    if evaluation.every < 0:
+        raise UserError(
+            f"config.evaluation.every={evaluation.every}; give a number of steps, or 0 to evaluate"
+            " at the end only"
+        )
+    hooks.profiled_range(train.profile_steps, train.steps)
+    draft = experiment.resolved(settings, None, work.stored_config())
+    experiment.build(draft)
+    work.check_same_run(dataclasses.asdict(draft))
+    work.check_writable()
+
+
+def corpus_record(corpus: PreparedCorpus) -> dict[str, str]:
+    """What a run's record says of its corpus."""
+    return {
+        "digest": corpus.digest,
+        "vocabulary": corpus.tokenizer.digest,
+        "path": os.path.abspath(corpus.path) if "://" not in corpus.path else corpus.path,
+    }
+
+
+def initial_state(
+    plan: Experiment, corpus: PreparedCorpus, checkpoints: Checkpoints, newest: int | None
+) -> TrainState:
+    """The run's own `newest` checkpoint; without one fresh, with the parameters of `init_from`.
+
+    Raises:
+      UserError: if `init_from` names no run, or one whose parameters mean something else.
+    """
+    if newest is not None:
+        return checkpoints.restore(newest, plan.abstract_state)
+    if not plan.settings.init_from:
+        return plan.fresh_state()
+    other = Workdir(plan.settings.init_from, "config.init_from")
+    run = other.stored()
+    if run is None:
+        raise UserError(f"{other.name} is not the workdir of a run: it has no run.json")
+    if run["corpus"].get("vocabulary") != corpus.tokenizer.digest:
+        raise UserError(
+            f"{other.name} was trained with another vocabulary than this corpus has; its own:"
+            f" --config.corpus.vocab_file={run['corpus'].get('path')}/vocab.txt"
+        )
+    params = parameters_of(other.path / "checkpoints", plan.abstract_state.params, print_now)
+    return plan.fresh_state().replace(params=params)
 
 
 def train_to_end(
@@ -164,13 +203,23 @@ def train_to_end(
                 last_step=total,
                 monitor=plan.objective.monitor,
             )
-            profile = hooks.Profile.from_text(
-                settings.train.profile_steps, work.path / "profile", print_now
-            )
+            profile = profile_hooks(settings, work, done)
             return train(state, phases, [log, evaluation, save, *profile], plan.place)
     finally:
         writer.close()
         checkpoints.wait()
+
+
+def profile_hooks(settings: Settings, work: Workdir, done: int) -> list[hooks.Profile]:
+    """The hook that `train.profile_steps` asks for, if it does and the steps are still to come."""
+    steps = hooks.profiled_range(settings.train.profile_steps, settings.train.steps)
+    if steps is None:
+        return []
+    if steps[0] <= done:
+        text = settings.train.profile_steps
+        print_now(f"--profile_steps={text} begins before step {done}: nothing is recorded.")
+        return []
+    return [hooks.Profile(work.path / "profile", *steps, print_now)]
 
 
 def make_report(plan: Experiment, corpus: PreparedCorpus, state: TrainState) -> Report:

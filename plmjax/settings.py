@@ -36,8 +36,8 @@ def from_config(cls: type[T], section: Any, where: str = "config") -> T:
       where: how the user names the section, for messages: `config.optimizer`.
 
     Raises:
-      UserError: for a key that `cls` does not have (the nearest real one is named) and for a
-        value of the wrong type.
+      UserError: for a key that `cls` does not have (the nearest real one is named), for a value
+        of the wrong type, and what `cls` raises, a field at its beginning named in full.
     """
     hints = typing.get_type_hints(cls)
     values = {}
@@ -54,7 +54,13 @@ def from_config(cls: type[T], section: Any, where: str = "config") -> T:
     ]
     if missing:
         raise UserError(f"{where} lacks {', '.join(missing)}, which {cls.__name__} needs")
-    return cls(**values)
+    try:
+        return cls(**values)
+    except UserError as error:
+        # The dataclass knows its field; only here is known where the user finds it.
+        message = str(error)
+        own = message.partition("=")[0] in hints
+        raise UserError(f"{where}.{message}" if own else message) from None
 
 
 def nearest(name: str, names: typing.Iterable[str]) -> str:
@@ -64,6 +70,12 @@ def nearest(name: str, names: typing.Iterable[str]) -> str:
     if close:
         return f"; did you mean '{close[0]}'?"
     return f"; there are: {', '.join(sorted(names))}"
+
+
+def kind_name(kind: type) -> str:
+    """`an int`, `a str`: a type in a message."""
+    name = kind.__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def choose(name: str, table: typing.Mapping[str, T], where: str) -> T:
@@ -92,7 +104,7 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
     wrong_bool = isinstance(value, bool) and kind is not bool
     if kind is not Any and (wrong_bool or not isinstance(value, kind)):
         raise UserError(
-            f"{where}={value!r} is a {type(value).__name__}, expected a {kind.__name__}"
+            f"{where}={value!r} is {kind_name(type(value))}, expected {kind_name(kind)}"
         )
     return value
 
@@ -120,6 +132,6 @@ def parse_argument(argument: str | None, first: str, **defaults: Any) -> ConfigD
             values[key] = {"true": True, "false": False}[text] if kind is bool else kind(text)
         except (ValueError, KeyError):
             raise UserError(
-                f"the config's argument has '{word}'; {key} is a {kind.__name__}"
+                f"the config's argument has '{word}'; {key} is {kind_name(kind)}"
             ) from None
     return ConfigDict(values)

@@ -5,7 +5,9 @@ Orbax writes and rotates them. Its arrays carry no checksum of their own, so eac
 what is complete can be verified.
 """
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
@@ -53,17 +55,22 @@ class Checkpoints:
         config: CheckpointConfig,
         say: Callable[[str], None] = print,
     ):
-        """Opens `directory`, creating it if need be, and removes saves that were interrupted."""
+        """Names the directory, which is absolute; the first `save` or `restore` creates it."""
         self._directory = epath.Path(directory)
+        self._config = config
         self._say = say
         self._saving: int | None = None
+
+    @functools.cached_property
+    def _manager(self) -> ocp.CheckpointManager:
+        """Orbax's; opening it creates the directory and removes saves that were interrupted."""
         policies = checkpoint_managers
-        kept = [policies.LatestN(config.keep)]
-        if config.keep_best:
+        kept = [policies.LatestN(self._config.keep)]
+        if self._config.keep_best:
             kept.append(
                 policies.BestN(
                     get_metric_fn=lambda metrics: -metrics["monitor"],
-                    n=config.keep_best,
+                    n=self._config.keep_best,
                     keep_checkpoints_without_metrics=False,
                 )
             )
@@ -77,11 +84,7 @@ class Checkpoints:
             enable_async_checkpointing=True,
         )
         self._directory.mkdir(parents=True, exist_ok=True)
-        self._manager = ocp.CheckpointManager(self._directory, options=options)
-
-    def steps(self) -> list[int]:
-        """The steps that have a complete checkpoint, ascending."""
-        return sorted(self._manager.all_steps())
+        return ocp.CheckpointManager(self._directory, options=options)
 
     def save(self, step: int, state: Any, monitor: float | None) -> None:
         """Begins to save `state`; returns when it may be changed. A save in flight is awaited.
@@ -103,8 +106,18 @@ class Checkpoints:
         )
 
     def wait(self) -> None:
-        """Returns when nothing is being written. Errors of the writer are raised here."""
-        self._manager.wait_until_finished()
+        """Returns when nothing is being written.
+
+        Errors of the writer are raised here, or by the next `save`, which waits too; what it had
+        written of the checkpoint is removed.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except Exception:
+            for path in self._directory.glob("*.orbax-checkpoint-tmp*"):
+                with contextlib.suppress(OSError):
+                    path.rmtree()
+            raise
 
     def close(self) -> None:
         """Waits, and lets go of the directory."""
@@ -114,31 +127,41 @@ class Checkpoints:
     def newest_intact(self) -> int | None:
         """The newest step whose files are as they were written; None if there is no checkpoint.
 
-        A damaged one is reported and set aside as `STEP.damaged`.
+        Damaged ones after it are reported and set aside as `STEP.damaged`. To be called before
+        `save` and `restore`.
 
         Raises:
-          UserError: if there are checkpoints and none is intact.
+          UserError: if there are checkpoints and none is intact; all stay where they are.
         """
-        steps = self.steps()
-        for step in reversed(steps):
+        damaged = {}
+        for step in reversed(complete_steps(self._directory)):
             damage = find_damage(self._directory / str(step))
             if damage is None:
+                self._set_aside(damaged)
                 return step
-            self._say(f"checkpoint {step} is damaged ({damage}); set aside as {step}.damaged")
-            (self._directory / str(step)).rename(self._directory / f"{step}.damaged")
-            self._manager.reload()
-        if steps:
+            damaged[step] = damage
+        if damaged:
+            step, damage = next(iter(damaged.items()))
             raise UserError(
-                f"every checkpoint in {self._directory} is damaged ({_list(steps)});"
-                " start again in another --workdir"
+                f"every checkpoint in {self._directory} is damaged ({_list(sorted(damaged))}; in"
+                f" {step}, {damage}); start again in another --workdir"
             )
         return None
+
+    def _set_aside(self, damaged: dict[int, str]) -> None:
+        for step, damage in damaged.items():
+            aside, again = self._directory / f"{step}.damaged", 1
+            while aside.exists():
+                again += 1
+                aside = self._directory / f"{step}.damaged-{again}"
+            self._say(f"checkpoint {step} is damaged ({damage}); set aside as {aside.name}")
+            (self._directory / str(step)).rename(aside)
 
     def restore(self, step: int, like: Any) -> Any:
         """The state at `step`.
 
         Args:
-          step: one of `steps()`.
+          step: what `newest_intact` returned.
           like: a tree of ShapeDtypeStruct with shardings, where the arrays are to live.
         """
         restored = self._manager.restore(
@@ -187,6 +210,16 @@ def check_space(workdir: epath.Path, state: Any, config: CheckpointConfig) -> No
         )
 
 
+def complete_steps(directory: epath.Path) -> list[int]:
+    """The steps whose save was not interrupted, ascending; damaged ones count."""
+    if not directory.exists():
+        return []
+    steps = [path for path in directory.iterdir() if path.name.isdigit()]
+    if "://" in str(directory):  # nothing is renamed there: Orbax writes this file at the end
+        steps = [path for path in steps if (path / "commit_success.txt").exists()]
+    return sorted(int(path.name) for path in steps)
+
+
 def find_damage(folder: epath.Path) -> str | None:
     """What is wrong with a checkpoint's files, in words; None if nothing is."""
     seal = folder / SEAL
@@ -195,7 +228,7 @@ def find_damage(folder: epath.Path) -> str | None:
     try:
         sums = json.loads(seal.read_text())
     except ValueError:
-        return f"{SEAL} is not readable"
+        return f"{SEAL} is not JSON"
     for name, expected in sums.items():
         if not (folder / name).exists():
             return f"{name} is missing"
@@ -216,16 +249,17 @@ def parameters_of(directory: epath.PathLike, like: Any, say: Callable[[str], Non
       UserError: if there is no checkpoint, or one whose parameters have other names or shapes.
     """
     folder = epath.Path(directory)
-    if not folder.exists():
-        raise UserError(f"no checkpoint in {folder}; config.init_from names the workdir of a run")
-    steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+    steps = complete_steps(folder)
     for step in reversed(steps):
         damage = find_damage(folder / str(step))
         if damage is None:
             break
         say(f"checkpoint {folder / str(step)} is damaged ({damage}); trying the one before")
     else:
-        raise UserError(f"no intact checkpoint in {folder}; it has steps: {_list(steps) or 'none'}")
+        raise UserError(
+            f"no intact checkpoint in {folder} (damaged: {_list(steps) or 'none'});"
+            " config.init_from names the workdir of a run that has one"
+        )
     with ocp.PyTreeCheckpointer() as reader:
         path = folder / str(step) / "state"
         stored = reader.metadata(path).item_metadata.tree["params"]

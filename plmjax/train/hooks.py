@@ -212,6 +212,21 @@ class Save(Hook):
         return values[self._monitor] if evaluated_at == step else None
 
 
+def profiled_range(text: str, last_step: int) -> tuple[int, int] | None:
+    """`A:B` as numbers, None for the empty text; anything else is a UserError."""
+    if not text:
+        return None
+    match = re.fullmatch(r"(\d+):(\d+)", text)
+    first, last = (int(match[1]), int(match[2])) if match else (0, 0)
+    # Not from 0 on: the first step compiles, and there is nothing to wait for before it.
+    if not 1 <= first < last <= last_step:
+        raise UserError(
+            f"--profile_steps={text}; expected A:B with 1 <= A < B <= {last_step}, the run's last"
+            " step, for example 10:15"
+        )
+    return first, last
+
+
 class Profile(Hook):
     """Records steps first+1 to last for xprof, under `folder`."""
 
@@ -222,18 +237,6 @@ class Profile(Hook):
         self._last = last
         self._say = say
         self._on = False
-
-    @classmethod
-    def from_text(
-        cls, text: str, folder: epath.Path, say: Callable[[str], None]
-    ) -> "list[Profile]":
-        """A hook for `A:B`, none for the empty text; anything else is a UserError."""
-        if not text:
-            return []
-        match = re.fullmatch(r"(\d+):(\d+)", text)
-        if not match or int(match[1]) >= int(match[2]):
-            raise UserError(f"--profile_steps={text}; expected A:B with A < B, for example 10:15")
-        return [cls(folder, int(match[1]), int(match[2]), say)]
 
     def after_step(self, event: Event) -> None:
         """Starts or stops the profiler, on a device that has nothing left to do."""

@@ -3,6 +3,8 @@
 import contextlib
 import importlib.metadata
 import json
+import os
+import pathlib
 import subprocess
 import sys
 import time
@@ -26,36 +28,86 @@ PACKAGES = (
 class Workdir:
     """The folder of one run: `run.json`, `metrics.jsonl`, `checkpoints/`, `events/`, ..."""
 
-    def __init__(self, path: epath.PathLike):
-        """Names the folder; nothing is created before `begin`."""
-        self.path = epath.Path(path)
+    def __init__(self, path: epath.PathLike, given_as: str = "--workdir"):
+        """Names the folder; nothing is created before `begin`.
+
+        Args:
+          path: may be relative, or begin with ~; `self.path` does neither.
+          given_as: what the user set to `path`, for messages.
+
+        Raises:
+          UserError: for an empty path.
+        """
+        if not os.fspath(path):
+            raise UserError(f"{given_as}= is empty; name a folder")
+        self.name = f"{given_as}={os.fspath(path)}"
+        self.path = absolute(path)
         self.run_file = self.path / "run.json"
 
-    def stored_config(self) -> dict[str, Any] | None:
-        """The config of the run that lives here; None if there is none.
+    def stored(self) -> dict[str, Any] | None:
+        """`run.json` of the run that lives here, as `begin` wrote it; None if there is none.
 
         Raises:
           UserError: if the folder holds something else, or `run.json` cannot be read.
         """
-        run = self._stored()
+        if not self.run_file.exists():
+            # A kill in the middle of the first `begin` leaves the unfinished file.
+            strangers = {path.name for path in self._inside()} - {_unfinished(self.run_file).name}
+            if strangers:
+                raise UserError(
+                    f"{self.name} has {min(strangers)} in it and no run.json, so it is not the"
+                    " folder of a run; name another or empty it"
+                )
+            return None
+        try:
+            run = json.loads(self.run_file.read_text())
+            kinds = {"config": dict, "corpus": dict, "parameters": int, "starts": list}
+            wrong = [key for key, kind in kinds.items() if not isinstance(run[key], kind)]
+        except (ValueError, KeyError, TypeError) as error:
+            wrong = [f"{type(error).__name__}: {error}"]
+        if wrong:
+            raise UserError(
+                f"{self.run_file} is not the record of a run ({wrong[0]}); put it back, or name"
+                " another folder"
+            )
+        return run
+
+    def stored_config(self) -> dict[str, Any] | None:
+        """The config of the run that lives here; None if there is none. Raises as `stored`."""
+        run = self.stored()
         return run and run["config"]
 
-    def check_same_run(self, config: Mapping[str, Any], corpus: str | None = None) -> None:
+    def check_writable(self) -> None:
+        """Raises a UserError if it can be seen beforehand that a local folder cannot be written."""
+        if "://" in str(self.path):
+            return
+        folder = pathlib.Path(self.path)
+        while not folder.exists():
+            folder = folder.parent
+        if not folder.is_dir():
+            raise UserError(f"{self.name}: {folder} is a file; name a folder")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise UserError(f"{self.name}: no permission to write in {folder}; name another folder")
+
+    def check_same_run(
+        self, config: Mapping[str, Any], corpus: Mapping[str, str] | None = None
+    ) -> None:
         """Refuses to mix two runs in one folder.
 
         Args:
           config: of the run that is to begin.
-          corpus: the digest of its corpus, if it is known.
+          corpus: its corpus, if it is known, with `digest` as `begin` takes it.
 
         Raises:
           UserError: with the settings in which it differs from the run that lives here.
         """
-        run = self._stored()
+        run = self.stored()
         if run is None:
             return
         theirs, ours = flatten(run["config"]), flatten(json.loads(json.dumps(config)))
         if corpus:
-            theirs["the corpus"], ours["the corpus"] = run["corpus"][:12], corpus[:12]
+            theirs["the corpus"] = str(run["corpus"].get("digest"))[:12]
+            ours["the corpus"] = corpus["digest"][:12]
         changed = [
             f"{key} was {theirs.get(key)!r}, is {ours.get(key)!r}"
             for key in sorted(theirs | ours)
@@ -63,12 +115,18 @@ class Workdir:
         ]
         if changed:
             raise UserError(
-                f"--workdir={self.path} holds another run: {'; '.join(changed)}."
+                f"{self.name} holds another run: {'; '.join(changed)}."
                 " Name another --workdir, or set these back to resume it"
             )
 
-    def begin(self, config: Mapping[str, Any], corpus: str, parameters: int) -> None:
-        """Writes `run.json` at the first start, and adds the start to it at later ones."""
+    def begin(self, config: Mapping[str, Any], corpus: Mapping[str, str], parameters: int) -> None:
+        """Writes `run.json` at the first start, and adds the start to it at later ones.
+
+        Args:
+          config: all settings, resolved.
+          corpus: `digest` of all it holds, `vocabulary`, the digest of its tokenizer, and `path`.
+          parameters: how many the model has.
+        """
         start = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "command": " ".join(sys.argv),
@@ -79,39 +137,37 @@ class Workdir:
             "python": sys.version.split()[0],
             "packages": package_versions(),
         }
-        starts = (self._stored() or {"starts": []})["starts"]
+        starts = (self.stored() or {"starts": []})["starts"]
         run = {"config": config, "corpus": corpus, "parameters": parameters}
         self.path.mkdir(parents=True, exist_ok=True)
         write_whole(self.run_file, json.dumps({**run, "starts": [*starts, start]}, indent=1) + "\n")
 
-    def _stored(self) -> dict[str, Any] | None:
-        if not self.run_file.exists():
-            strangers = [path.name for path in self._inside() if path.name != "checkpoints"]
-            if strangers:
-                raise UserError(
-                    f"--workdir={self.path} has {strangers[0]} in it and no run.json, so it is not"
-                    " the folder of a run; name another or empty it"
-                )
-            return None
-        try:
-            run = json.loads(self.run_file.read_text())
-            return {key: run[key] for key in ("config", "corpus", "parameters", "starts")}
-        except (ValueError, KeyError) as error:
-            raise UserError(
-                f"{self.run_file} is not the record of a run ({error}); name another --workdir"
-            ) from None
-
     def _inside(self) -> list[epath.Path]:
         if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"--workdir={self.path} is a file; name a folder")
+            raise UserError(f"{self.name} is a file; name a folder")
         return list(self.path.iterdir()) if self.path.exists() else []
 
 
 def write_whole(path: epath.Path, text: str) -> None:
     """Replaces a file at once: whoever reads it sees the old text or the new one."""
-    beside = path.parent / f"{path.name}.new"
-    beside.write_text(text)
-    beside.replace(path)
+    beside = _unfinished(path)
+    try:
+        beside.write_text(text)
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _unfinished(path: epath.Path) -> epath.Path:
+    return path.parent / f"{path.name}.new"
+
+
+def absolute(path: epath.PathLike) -> epath.Path:
+    """`path` from the root on, which Orbax insists on; ~ is the home, gs:// stays as it is."""
+    if "://" in os.fspath(path):
+        return epath.Path(path)
+    return epath.Path(os.path.abspath(os.path.expanduser(path)))
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
