@@ -37,13 +37,15 @@ class SelfAttention(nn.Module):
         Returns:
           float [B, L, D], `dtype`, after the output projection.
         """
-        width = x_BLD.shape[-1]
-        init = bert_normal(self.initializer_range)
+        B, L, D = x_BLD.shape
+        init, axes = bert_normal(self.initializer_range), (HEADS, HEAD_WIDTH)
+        # Once, so that the backward pass keeps one copy for the three projections.
+        x_ND = x_BLD.reshape(B * L, D)
 
         def project(name: str) -> jax.Array:
-            features, axes = (self.num_heads, self.head_size), (HEADS, HEAD_WIDTH)
-            heads_BLHK = dense(features, (EMBED, *axes), axes, init, self.dtype, name)(x_BLD)
-            return constrain(heads_BLHK, BATCH, LENGTH, HEADS, HEAD_WIDTH)
+            features = (self.num_heads, self.head_size)
+            heads_NHK = dense(features, (EMBED, *axes), axes, init, self.dtype, name)(x_ND)
+            return constrain(heads_NHK.reshape(B, L, *features), BATCH, LENGTH, *axes)
 
         query_BLHK, key_BLHK, value_BLHK = project("query"), project("key"), project("value")
         scores_BHLL = jnp.einsum(
@@ -55,5 +57,4 @@ class SelfAttention(nn.Module):
         probabilities_BHLL = probabilities_BHLL.astype(self.dtype)
         probabilities_BHLL = dropout(probabilities_BHLL, self.dropout_rate, self, train)
         mixed_BLHK = jnp.einsum("BHLM,BMHK->BLHK", probabilities_BHLL, value_BLHK)
-        axes = (HEADS, HEAD_WIDTH, EMBED)
-        return dense(width, axes, (WIDTH,), init, self.dtype, "output")(mixed_BLHK)
+        return dense(D, (*axes, EMBED), (WIDTH,), init, self.dtype, "output")(mixed_BLHK)

@@ -13,9 +13,9 @@ def layer_norm(epsilon: float, dtype: DTypeLike, name: str | None = None) -> nn.
     """Layer normalisation over the last axis, statistics in float32, output in `dtype`.
 
     The variance is the mean of squared deviations: with an epsilon of 1e-12, E[x^2] - E[x]^2
-    loses too much.
+    loses too much. The backward pass keeps the input and computes the statistics again.
     """
-    return nn.LayerNorm(
+    return nn.remat(nn.LayerNorm, prevent_cse=False)(
         epsilon=epsilon,
         dtype=dtype,
         param_dtype=jnp.float32,
