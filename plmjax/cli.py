@@ -74,7 +74,15 @@ def run(main: Callable[[], int], config: flags.FlagHolder, about: str) -> None:
         with _mistakes_in_one_line():
             return main()
 
+    sys.unraisablehook = _report_unraisable
     app.run(guarded, flags_parser=parse)
+
+
+def _report_unraisable(unraisable: Any) -> None:
+    # tensorstore's threads come here when a save that has failed has closed the event loop which
+    # they report to; the failure itself is raised where the save is awaited.
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def show(config: ConfigDict) -> str:
@@ -209,9 +217,11 @@ def _nearest_setting(name: str, settings: dict[str, Any]) -> str:
     """As `nearest`; the right key in the wrong section is nearer than anything else."""
     last = name.rpartition(".")[2]
     same = [known for known in settings if known.rpartition(".")[2] == last]
-    hint = nearest(name, same or settings)
+    # Without the prefix, which all names share and which would make all of them alike.
+    known = [name.removeprefix("config.") for name in same or settings]
+    hint = nearest(name.removeprefix("config."), known)
     if "did you mean" in hint:
-        return re.sub("'(.*)'", r"--\1", hint)
+        return re.sub("'(.*)'", r"--config.\1", hint)
     return f"; did you mean --{same[0]}?" if same else "; --print_config lists them"
 
 

@@ -15,6 +15,7 @@ import jax
 from absl import flags
 
 from plmjax import cli, experiment
+from plmjax.data.pipeline import Input
 from plmjax.data.preparation import PreparedCorpus
 from plmjax.errors import UserError
 from plmjax.evals import baselines, blanks
@@ -76,12 +77,13 @@ def run(settings: Settings, workdir: str) -> int:
         print(f"This run is complete: {newest:,} steps, in {work.path}.\n")
     else:
         check_space(work.path, plan.abstract_state, settings.checkpoint)
+        inputs = open_inputs(plan, corpus)
         state = initial_state(plan, corpus, checkpoints, newest)
         # The first thing that is written, when nothing is left to be found wrong.
         work.begin(config, about_corpus, plan.parameter_count())
         print_now(opening(plan, corpus, newest or 0))
         try:
-            state = train_to_end(plan, corpus, work, checkpoints, state, newest or 0)
+            state = train_to_end(plan, inputs, work, checkpoints, state, newest or 0)
         except hooks.Preempted as stop:
             print(f"Stopped by signal {stop.signal_number} after step {stop.step}, which is saved;")
             print("the same command resumes.")
@@ -89,7 +91,7 @@ def run(settings: Settings, workdir: str) -> int:
         checkpoints.close()
         records = metrics.read_records(work.path / metrics.FILE)
         draw_curves(records, work.path / "curves.png", str(work.path))
-        report = make_report(plan, corpus, state)
+        report = make_report(plan, corpus, inputs.held_out, state)
         # Last, since a run that has its report counts as complete.
         write_whole(work.path / REPORT_FILE, report.to_json())
     print(f"{report.text()}\n\n{closing(work)}")
@@ -151,9 +153,30 @@ def initial_state(
     return plan.fresh_state().replace(params=params)
 
 
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """Where batches come from: for each of the plan's phases, and for evaluation."""
+
+    phases: tuple[Input, ...]
+    held_out: Input
+
+
+def open_inputs(plan: Experiment, corpus: PreparedCorpus) -> Inputs:
+    """Opens the inputs of a run.
+
+    Raises:
+      UserError: if there is too little text for a batch, to train on or held out.
+    """
+    settings = plan.settings
+    phases = tuple(experiment.train_input(settings, corpus, phase) for phase in plan.phases)
+    for phase in phases:
+        phase.epoch_size()
+    return Inputs(phases, experiment.held_out_input(settings, corpus, plan.phases[-1]))
+
+
 def train_to_end(
     plan: Experiment,
-    corpus: PreparedCorpus,
+    inputs: Inputs,
     work: Workdir,
     checkpoints: Checkpoints,
     state: TrainState,
@@ -163,16 +186,14 @@ def train_to_end(
     settings = plan.settings
     step = plan.compiled_train_step()
     phases = []
-    for phase in plan.phases:
-        batches = experiment.train_input(settings, corpus, phase).batches
+    for phase, source in zip(plan.phases, inputs.phases, strict=True):
         tokens = phase.data.batch_size * phase.data.seq_len
-        phases.append(Phase(phase.name, phase.first, phase.last, step, batches, tokens))
+        phases.append(Phase(phase.name, phase.first, phase.last, step, source.batches, tokens))
 
-    held_out = experiment.held_out_input(settings, corpus, plan.phases[-1])
     evaluation_step = plan.compiled_evaluation_step()
 
     def evaluate_held_out(params) -> dict[str, float]:
-        return evaluate(evaluation_step, params, held_out.evaluation_batches(), plan.place)
+        return evaluate(evaluation_step, params, inputs.held_out.evaluation_batches(), plan.place)
 
     total = settings.train.steps
     writer = metrics.MetricsWriter(work.path, done)
@@ -222,9 +243,10 @@ def profile_hooks(settings: Settings, work: Workdir, done: int) -> list[hooks.Pr
     return [hooks.Profile(work.path / "profile", *steps, print_now)]
 
 
-def make_report(plan: Experiment, corpus: PreparedCorpus, state: TrainState) -> Report:
+def make_report(
+    plan: Experiment, corpus: PreparedCorpus, held_out: Input, state: TrainState
+) -> Report:
     """Evaluates on all held-out documents, beside baselines from the training text."""
-    held_out = experiment.held_out_input(plan.settings, corpus, plan.phases[-1])
     step = plan.compiled_evaluation_step()
     scores = evaluate(step, state.params, held_out.evaluation_batches(), plan.place)
     counts = baselines.count_split(corpus.train, corpus.tokenizer.vocab_size, BASELINE_TOKENS)
