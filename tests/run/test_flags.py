@@ -1,0 +1,122 @@
+"""What may be typed: overrides mean what they say, and asking for the config trains nothing."""
+
+import json
+
+import pytest
+
+from plmjax import cli
+from tests.run import tiny, verb
+
+
+def printed(*flags: str) -> dict[str, str]:
+    """The settings that `--print_config` shows, by name."""
+    ended = verb.forked(*flags, "--print_config")
+    assert ended.code == 0, ended.err
+    assert ended.err == ""
+    lines = ended.out.splitlines()
+    assert lines[0] == "The config, with overrides:"
+    assert all(line.startswith("  --config.") for line in lines[1:])
+    return dict(line.removeprefix("  --").split("=", 1) for line in lines[1:])
+
+
+def test_print_config_shows_what_overrides_changed_and_no_more(tmp_path):
+    config = tiny.write_run(tmp_path)
+    plain = printed(config, f"--workdir={tmp_path}/workdir")
+    overrides = {
+        "config.train.steps": "7",
+        "config.checkpoint.every": "4",
+        "config.seed": "5",
+        "config.optimizer.learning_rate": "0.25",
+        "config.model.scan": "False",
+        "config.phases.long.seq_len": "40",
+    }
+    flags = [f"--{name}={value}" for name, value in overrides.items()]
+    assert printed(config, *flags) == plain | overrides
+    assert plain["config.train.steps"] == str(tiny.STEPS)
+    assert not (tmp_path / "workdir").exists()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_what_is_printed_can_be_typed(tmp_path):
+    config = tiny.write_run(tmp_path)
+    plain = printed(config)
+    assert printed(config, *(f"--{name}={value}" for name, value in plain.items())) == plain
+
+
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help_shows_the_flags_and_the_config(tmp_path, word):
+    config = tiny.write_run(tmp_path)
+    ended = verb.forked(config, "--config.seed=5", word)
+    assert ended.code == 0, ended.err
+    assert ended.err == ""
+    for words in ("--config=FILE.py[:ARGUMENT]", "--workdir=FOLDER", "  --config.seed=5"):
+        assert words in ended.out
+    assert not (tmp_path / "cache").exists()
+
+
+def test_help_needs_no_config():
+    ended = verb.forked("--help")
+    assert ended.code == 0, ended.err
+    assert "--print_config" in ended.out
+
+
+def test_an_argument_of_several_parts():
+    base = printed("--config=configs/bert.py:base,seq_len=512")
+    assert base["config.model.hidden_size"] == "768"
+    assert base["config.data.seq_len"] == "512"
+    assert base["config.data.max_predictions"] == "77"
+    assert "config.phases.long.seq_len" not in base
+    phased = printed("--config=configs/bert.py:large")
+    assert phased["config.model.num_layers"] == "24"
+    assert phased["config.data.seq_len"] == "128"
+    assert phased["config.phases.long.seq_len"] == "512"
+
+
+def test_steps_checkpoints_and_seed_mean_what_they_say(reference, tmp_path):
+    workdir = tmp_path / "workdir"
+    flags = ("--config.train.steps=9", "--config.checkpoint.every=4", "--config.seed=5")
+    flags += ("--profile_steps=3:5",)
+    ended = verb.forked(reference.config, f"--workdir={workdir}", *flags)
+    assert ended.code == 0, ended.err
+    assert tiny.saved_steps(workdir) == [4, 8, 9]
+    assert list((workdir / "profile").rglob("*.xplane.pb"))
+    record = json.loads((workdir / "run.json").read_text())
+    assert record["config"]["train"]["steps"] == 9
+    assert record["config"]["seed"] == 5
+    assert record["starts"][0]["packages"]["jax"]
+    assert len(record["starts"]) == 1
+    assert (workdir / "curves.png").read_bytes().startswith(b"\x89PNG")
+    ours, theirs = tiny.metric_records(workdir), tiny.metric_records(reference.workdir)
+    assert ours[0]["step"] == theirs[0]["step"] == 2
+    assert ours[0]["train/loss"] != theirs[0]["train/loss"]
+
+
+def test_a_relative_workdir_and_one_to_begin_from(reference, tmp_path):
+    """Paths as people type them, from the folder that they are in."""
+    short = ("--config.train.steps=2", "--config.optimizer.warmup_steps=1")
+    begin = "--config.init_from=../reference-run"
+    (tmp_path / "reference-run").symlink_to(reference.workdir)
+    (tmp_path / "here").mkdir()
+    flags = (reference.config, "--workdir=runs/a", begin, *short)
+    ended = verb.forked(*flags, folder=tmp_path / "here")
+    assert ended.code == 0, ended.err
+    assert tiny.saved_steps(tmp_path / "here" / "runs" / "a") == [2]
+    assert verb.forked(*flags, folder=tmp_path / "here").out.startswith("This run is complete")
+
+
+def test_begun_parameters_are_those_of_the_other_run(reference, tmp_path):
+    """With a learning rate of nothing, they are the same to the bit at the end."""
+    flags = ("--config.train.steps=2", "--config.optimizer.learning_rate=0")
+    flags += ("--config.optimizer.warmup_steps=0", f"--config.init_from={reference.workdir}")
+    ended = verb.forked(reference.config, f"--workdir={tmp_path}/workdir", *flags)
+    assert ended.code == 0, ended.err
+    ours, theirs = tiny.last_state(tmp_path / "workdir"), tiny.last_state(reference.workdir)
+    params = [name for name in theirs if name.startswith("['params']")]
+    assert len(params) > 10
+    for name in params:
+        assert ours[name].tobytes() == theirs[name].tobytes(), name
+    assert int(ours["['step']"]) == 2
+
+
+def test_codes_differ():
+    assert len({0, 1, cli.USER_ERROR, cli.PREEMPTED, cli.INTERRUPTED}) == 5

@@ -1,0 +1,93 @@
+"""Runs the train verb for tests: as `python -m plmjax.main`, or forked from a warm process.
+
+Both are processes of their own, with real exit codes and a real stderr. Starting Python and
+importing jax takes seconds, a fork of a process that has done so takes none.
+"""
+
+import dataclasses
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+
+# The module is imported, and nothing is run, in the process that is forked: neither jax nor
+# TensorFlow has started a thread by then, which a fork would lose.
+_WARM = multiprocessing.get_context("forkserver")
+_WARM.set_forkserver_preload(["plmjax.main", "tests.run.verb"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How a process ended and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+def forked(
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    before: Callable[[], None] | None = None,
+    folder: Path = REPOSITORY,
+    timeout: float = 300,
+) -> Ended:
+    """Runs the verb, in a fork of a process that has imported it.
+
+    Args:
+      arguments: of the command line.
+      environment: variables that are added.
+      before: called first in the fork.
+      folder: where the command is typed.
+      timeout: seconds after which it is killed.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        handles = [multiprocessing.reduction.DupFd(file.fileno()) for file in (out, err)]
+        child = _WARM.Process(
+            target=_main, args=(arguments, dict(environment or {}), before, folder, handles)
+        )
+        child.start()
+        child.join(timeout)
+        if child.is_alive():
+            child.kill()
+            raise TimeoutError(f"{arguments} took more than {timeout} s")
+        for file in (out, err):
+            file.seek(0)
+        return Ended(child.exitcode, out.read().decode(), err.read().decode())
+
+
+def _main(
+    arguments: tuple[str, ...],
+    environment: dict[str, str],
+    before: Callable[[], None] | None,
+    folder: Path,
+    handles: list,
+) -> None:
+    for number, handle in zip((1, 2), handles, strict=True):
+        os.dup2(handle.detach(), number)
+    os.environ.update(environment)
+    os.chdir(folder)
+    from plmjax import cli, main
+
+    if before:
+        before()
+    sys.argv = ["main.py", *arguments]
+    cli.run(main.main, main.CONFIG, main.__doc__)
+
+
+def start(*arguments: str, log: Path, environment: Mapping[str, str] | None = None):
+    """Starts `python -m plmjax.main` with what it says going to `log`; returns the Popen."""
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "plmjax.main", *arguments],
+            cwd=REPOSITORY,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
