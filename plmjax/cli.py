@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import SourceFileLoader
 from typing import Any
 
+import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from plmjax.errors import UserError
+from plmjax.parallel.host_memory import keep_freed_memory
 from plmjax.settings import kind_name, nearest
 
 USER_ERROR = 2
@@ -72,6 +74,8 @@ def run(main: Callable[[], int], config: flags.FlagHolder, about: str) -> None:
         # What libraries log as an error they also raise, and one line is enough.
         logging.set_verbosity(logging.FATAL)
         with _mistakes_in_one_line():
+            if jax.default_backend() == "cpu":
+                keep_freed_memory()
             return main()
 
     sys.unraisablehook = _report_unraisable

@@ -49,12 +49,25 @@ class TrainConfig:
     log_every: int = 100
     profile_steps: str = ""
 
+    def __post_init__(self):
+        if self.steps < 1:
+            raise UserError(f"config.train.steps={self.steps}; a run has at least 1 step")
+        if self.log_every < 1:
+            raise UserError(f"config.train.log_every={self.log_every}; give 1 or more steps")
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
     """Evaluation on the held-out documents: every so many steps (0: at the end only)."""
 
     every: int = 1000
+
+    def __post_init__(self):
+        if self.every < 0:
+            raise UserError(
+                f"config.evaluation.every={self.every}; give a number of steps, or 0 to evaluate at"
+                " the end only"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +106,8 @@ def default_config(family: str, preset: str) -> ConfigDict:
     Raises:
       UserError: for an unknown family or preset.
     """
-    _, presets, _ = choose(family, FAMILIES, "family")
-    model = {"family": family, **dataclasses.asdict(choose(preset, presets, "preset"))}
+    _, presets, _ = choose(family, FAMILIES, "the family")
+    model = {"family": family, **dataclasses.asdict(choose(preset, presets, "the size"))}
     config = to_config(Settings())
     config.model = ConfigDict(model)
     config.phases = ConfigDict()
@@ -255,12 +268,12 @@ def plan_phases(settings: Settings) -> tuple[PhasePlan, ...]:
       UserError: for an unknown key in a phase, or starts that are not rising fractions.
     """
     total = settings.train.steps
-    if total < 1:
-        raise UserError(f"config.train.steps={total}; a run has at least 1 step")
     starts = [("data", 0, settings.data)]
     known = dataclasses.asdict(settings.data)
     for name, changes in settings.phases.items():
         where = f"config.phases.{name}"
+        if not isinstance(changes, Mapping):
+            raise UserError(f"{where}={changes!r}; expected a section with start and settings")
         changes = dict(changes)
         start = changes.pop("start", None)
         if not isinstance(start, int | float) or not 0.0 <= start < 1.0:

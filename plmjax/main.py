@@ -104,15 +104,7 @@ def check_run(settings: Settings, work: Workdir) -> None:
     Raises:
       UserError: for what does not fit together, or does not fit the run that lives in `work`.
     """
-    train, evaluation = settings.train, settings.evaluation
-    if train.log_every < 1:
-        raise UserError(f"config.train.log_every={train.log_every}; give 1 or more steps")
-    if evaluation.every < 0:
-        raise UserError(
-            f"config.evaluation.every={evaluation.every}; give a number of steps, or 0 to evaluate"
-            " at the end only"
-        )
-    hooks.profiled_range(train.profile_steps, train.steps)
+    hooks.profiled_range(settings.train.profile_steps, settings.train.steps)
     draft = experiment.resolved(settings, None, work.stored_config())
     experiment.build(draft)
     work.check_same_run(dataclasses.asdict(draft))

@@ -23,9 +23,15 @@ class Report:
 
     @classmethod
     def read(cls, workdir: epath.Path) -> "Report | None":
-        """The report of the run in `workdir`; None if it has none yet."""
+        """The report of the run in `workdir`; None if it has none yet, or one that is damaged.
+
+        A run without a report makes it anew.
+        """
         path = workdir / FILE
-        return cls(**json.loads(path.read_text())) if path.exists() else None
+        try:
+            return cls(**json.loads(path.read_text())) if path.exists() else None
+        except (ValueError, TypeError):
+            return None
 
     def to_json(self) -> str:
         """The text of the report's file."""

@@ -141,7 +141,7 @@ def learning_rate(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
     names = {field.name for field in dataclasses.fields(schedules.ScheduleConfig)} - {"name"}
     numbers = {name: getattr(config, name) for name in names}
     schedule_config = schedules.ScheduleConfig(name=config.schedule, **numbers)
-    return schedules.schedule(schedule_config, total_steps, "optimizer.schedule")
+    return schedules.schedule(schedule_config, total_steps, "config.optimizer.schedule")
 
 
 def decay_mask(params: Any, config: OptimizerConfig) -> Any:
@@ -169,12 +169,12 @@ def trust_mask(params: Any, config: OptimizerConfig) -> Any:
 
 def _resolve(config: OptimizerConfig) -> Variant:
     """The named variant with what the config overrides."""
-    variant = settings.choose(config.name, VARIANTS, "optimizer.name")
+    variant = settings.choose(config.name, VARIANTS, "config.optimizer.name")
     _check_numbers(config)
     correct = {"variant": variant.bias_correction, "on": True, "off": False}
     overrides = {
         "bias_correction": settings.choose(
-            config.bias_correction, correct, "optimizer.bias_correction"
+            config.bias_correction, correct, "config.optimizer.bias_correction"
         )
     }
     if config.exclude_from_decay != "variant":
@@ -186,8 +186,8 @@ def _resolve(config: OptimizerConfig) -> Variant:
     for name in ("exclude_from_trust", "max_trust"):
         if name in overrides and not variant.adapts:
             raise UserError(
-                f"optimizer.{name} is about LAMB's trust ratio, and '{config.name}' has none; "
-                f"leave it at {getattr(OptimizerConfig, name)!r}"
+                f"config.optimizer.{name} is about LAMB's trust ratio, and '{config.name}' has"
+                f" none; leave it at {getattr(OptimizerConfig, name)!r}"
             )
     return dataclasses.replace(variant, **overrides)
 
@@ -195,12 +195,14 @@ def _resolve(config: OptimizerConfig) -> Variant:
 def _check_numbers(config: OptimizerConfig) -> None:
     for name in ("b1", "b2"):
         if not 0 <= getattr(config, name) < 1:
-            raise UserError(f"optimizer.{name}={getattr(config, name)}: expected 0 up to 1, not 1")
+            raise UserError(
+                f"config.optimizer.{name}={getattr(config, name)}: expected 0 up to 1, not 1"
+            )
     for name in ("weight_decay", "clip_norm", "max_trust"):
         if not getattr(config, name) >= 0:
-            raise UserError(f"optimizer.{name}={getattr(config, name)}: expected 0 or more")
+            raise UserError(f"config.optimizer.{name}={getattr(config, name)}: expected 0 or more")
     if not config.eps > 0:
-        raise UserError(f"optimizer.eps={config.eps}: expected more than 0, such as 1e-6")
+        raise UserError(f"config.optimizer.eps={config.eps}: expected more than 0, such as 1e-6")
 
 
 def _check_matches(tree: Any, config: OptimizerConfig) -> None:
@@ -214,10 +216,14 @@ def _check_matches(tree: Any, config: OptimizerConfig) -> None:
         try:
             matched = any(re.search(pattern, path) for path in paths)
         except re.error as error:
-            raise UserError(f"optimizer.{name}='{pattern}' is not a regex: {error}") from None
+            raise UserError(
+                f"config.optimizer.{name}='{pattern}' is not a regex: {error}"
+            ) from None
         if not matched:
             some = ", ".join(paths[:: max(1, len(paths) // 4)][:5])
-            raise UserError(f"optimizer.{name}='{pattern}' matches no parameter; some are: {some}")
+            raise UserError(
+                f"config.optimizer.{name}='{pattern}' matches no parameter; some are: {some}"
+            )
 
 
 def _is_axes(leaf: Any) -> bool:

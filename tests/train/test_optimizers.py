@@ -460,10 +460,10 @@ def test_the_config_goes_through_the_command_lines_types():
     [
         ({"name": "lambda"}, "did you mean 'lamb'"),
         ({"name": "adam_google"}, "did you mean 'adamw_google'"),
-        ({"schedule": "brt"}, "optimizer.schedule='brt' is unknown; did you mean 'bert'"),
+        ({"schedule": "brt"}, "config.optimizer.schedule='brt' is unknown; did you mean 'bert'"),
         ({"bias_correction": "yes"}, "bias_correction='yes' is unknown"),
         ({"b2": 1.0}, "optimizer.b2=1.0"),
-        ({"eps": 0.0}, "optimizer.eps=0.0"),
+        ({"eps": 0.0}, "config.optimizer.eps=0.0"),
         ({"weight_decay": -0.1}, "optimizer.weight_decay=-0.1"),
         ({"clip_norm": float("nan")}, "optimizer.clip_norm=nan"),
         (
