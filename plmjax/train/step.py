@@ -48,16 +48,8 @@ def train_step(
         if accumulate == 1:
             (total, loss), grads = gradient(state.params, batch, weights, key)
         else:
-            micro = microbatches(batch, accumulate)
-
-            def add(carry, xs):
-                part, index = xs
-                result = gradient(state.params, part, weights, jax.random.fold_in(key, index))
-                return jax.tree.map(jnp.add, carry, result), None
-
-            first = jax.eval_shape(gradient, state.params, micro_at(micro, 0), weights, key)
-            zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), first)
-            ((total, loss), grads), _ = jax.lax.scan(add, zero, (micro, jnp.arange(accumulate)))
+            parts = microbatches(batch, accumulate)
+            (total, loss), grads = _summed(gradient, state.params, parts, weights, key)
 
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -87,9 +79,18 @@ def microbatches(batch: Batch, count: int) -> dict[str, jax.Array]:
     }
 
 
-def micro_at(micro: Batch, index: int) -> dict[str, jax.Array]:
-    """Microbatch `index` of what `microbatches` returns."""
-    return {name: x[index] for name, x in micro.items()}
+def _summed(gradient: Callable, params: Any, parts: Batch, weights: dict, key: jax.Array) -> Any:
+    """The sum of `gradient` over microbatches [count, ...], each with a key of its own."""
+    count = next(iter(parts.values())).shape[0]
+
+    def add(carry: Any, part_and_index: tuple[Batch, jax.Array]) -> tuple[Any, None]:
+        part, index = part_and_index
+        result = gradient(params, part, weights, jax.random.fold_in(key, index))
+        return jax.tree.map(jnp.add, carry, result), None
+
+    first = jax.eval_shape(gradient, params, {k: x[0] for k, x in parts.items()}, weights, key)
+    zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), first)
+    return jax.lax.scan(add, zero, (parts, jnp.arange(count)))[0]
 
 
 def evaluation_step(objective: nn.Module) -> Callable[[Any, Batch], Loss]:
