@@ -5,12 +5,14 @@ import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
 
 import numpy as np
 import tokenizers
 from etils import epath
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
+from plmjax.data.tokenizers.base import Tokenizer, check_tokens, read_file
 from plmjax.errors import UserError
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -22,7 +24,7 @@ _LONGEST_WORD = 100
 
 
 @dataclasses.dataclass(frozen=True)
-class WordPiece:
+class WordPiece(Tokenizer):
     """BERT's tokenizer: clean, split around CJK and punctuation, then longest match first.
 
     Ids are those of Hugging Face's `BertTokenizerFast` with the same vocabulary. Special tokens
@@ -33,28 +35,24 @@ class WordPiece:
       lowercase: whether text is lower-cased and stripped of accents.
     """
 
+    kind: ClassVar[str] = "wordpiece"
+
     vocabulary: tuple[str, ...]
     lowercase: bool = True
 
     def __post_init__(self):
-        missing = [token for token in SPECIAL_TOKENS if token not in self._ids]
+        missing = [token for token in SPECIAL_TOKENS if token not in self.ids]
         if missing:
             raise UserError(
                 f"the vocabulary lacks {', '.join(missing)}; BERT's needs "
                 f"{' '.join(SPECIAL_TOKENS)}, each on a line of its own"
             )
-        if len(self._ids) < len(self.vocabulary):
-            twice = next(t for i, t in enumerate(self.vocabulary) if self._ids[t] != i)
-            raise UserError(f"the vocabulary has '{twice}' more than once; leave one of them")
-
-    @functools.cached_property
-    def _ids(self) -> dict[str, int]:
-        return {token: index for index, token in enumerate(self.vocabulary)}
+        check_tokens(self.vocabulary, self.ids)
 
     @functools.cached_property
     def _engine(self) -> tokenizers.Tokenizer:
         model = models.WordPiece(
-            self._ids,
+            self.ids,
             unk_token="[UNK]",
             continuing_subword_prefix=CONTINUATION,
             max_input_chars_per_word=_LONGEST_WORD,
@@ -62,34 +60,14 @@ class WordPiece:
         return _with_bert_rules(model, self.lowercase)
 
     @property
-    def vocab_size(self) -> int:
-        """How many tokens there are; ids are in range(vocab_size)."""
-        return len(self.vocabulary)
+    def roles(self) -> dict[str, str]:
+        """BERT's five; no document or sequence has an end of its own."""
+        return dict(zip(("pad", "unk", "cls", "sep", "mask"), SPECIAL_TOKENS, strict=True))
 
     @property
-    def pad_id(self) -> int:
-        """The id of [PAD]."""
-        return self._ids["[PAD]"]
-
-    @property
-    def unk_id(self) -> int:
-        """The id of [UNK]."""
-        return self._ids["[UNK]"]
-
-    @property
-    def cls_id(self) -> int:
-        """The id of [CLS]."""
-        return self._ids["[CLS]"]
-
-    @property
-    def sep_id(self) -> int:
-        """The id of [SEP]."""
-        return self._ids["[SEP]"]
-
-    @property
-    def mask_id(self) -> int:
-        """The id of [MASK]."""
-        return self._ids["[MASK]"]
+    def settings(self) -> dict[str, Any]:
+        """See the base class."""
+        return {"lowercase": self.lowercase}
 
     @functools.cached_property
     def word_starts(self) -> np.ndarray:
@@ -107,13 +85,18 @@ class WordPiece:
         encodings = self._engine.encode_batch_fast(texts, add_special_tokens=False)
         return [np.array(encoding.ids, np.int32) for encoding in encodings]
 
+    def encode_with_offsets(self, texts: list[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Ids, and the character of the text where each token begins."""
+        return [
+            ids_and_begins(e) for e in self._engine.encode_batch(texts, add_special_tokens=False)
+        ]
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`, pieces joined to words, special tokens kept."""
         return self._engine.decode([int(i) for i in ids], skip_special_tokens=False)
 
-    def save(self, folder: str | os.PathLike) -> None:
-        """Writes vocab.txt and tokenizer.json into an existing folder."""
-        folder = epath.Path(folder)
+    def save_files(self, folder: epath.Path) -> None:
+        """Writes vocab.txt and tokenizer.json."""
         (folder / VOCABULARY_FILE).write_text("\n".join(self.vocabulary) + "\n")
         (folder / "tokenizer.json").write_text(self._engine.to_str(pretty=True))
 
@@ -135,17 +118,21 @@ class WordPiece:
         return cls(read_vocabulary(path.parent / VOCABULARY_FILE), lowercase)
 
 
+def ids_and_begins(encoding: tokenizers.Encoding) -> tuple[np.ndarray, np.ndarray]:
+    """The ids of an encoding and the characters where its tokens begin: int32 arrays."""
+    offsets = np.array(encoding.offsets, np.int32).reshape(-1, 2)
+    return np.array(encoding.ids, np.int32), offsets[:, 0]
+
+
 def read_vocabulary(path: str | os.PathLike) -> tuple[str, ...]:
     """The tokens of a vocab.txt, one per line, in the order of their ids.
 
     Raises:
       UserError: where the file is missing or is not UTF-8 text.
     """
-    path = epath.Path(path).expanduser()
+    content = read_file(path, "vocabulary")
     try:
-        text = path.read_bytes().decode("utf-8")
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"there is no vocabulary at {path}; give the path of a vocab.txt") from None
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 at offset {error.start}; give a vocab.txt") from None
     # Published vocabularies hold odd white space (U+2028 and such): only "\n" ends a line.
