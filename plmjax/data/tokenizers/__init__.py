@@ -1,6 +1,18 @@
 """Tokenizers behind one interface: trained here, or opened from published files."""
 
 from plmjax.data.tokenizers.base import ROLES, Tokenizer, require_id
+from plmjax.data.tokenizers.byte_bpe import ByteBPE, read_byte_bpe, train_byte_bpe
+from plmjax.data.tokenizers.cpm import CPM, read_cpm, train_cpm
+from plmjax.data.tokenizers.hugging_face import HuggingFace, read_tokenizer_json
+from plmjax.data.tokenizers.opening import (
+    KINDS,
+    TRAINABLE,
+    load_tokenizer,
+    open_tokenizer,
+    train_tokenizer,
+)
+from plmjax.data.tokenizers.sentencepiece import SentencePiece, read_sentencepiece
+from plmjax.data.tokenizers.sentencepiece_training import train_sentencepiece
 from plmjax.data.tokenizers.wordpiece import (
     SPECIAL_TOKENS,
     WordPiece,
@@ -9,11 +21,27 @@ from plmjax.data.tokenizers.wordpiece import (
 )
 
 __all__ = [
+    "CPM",
+    "KINDS",
     "ROLES",
     "SPECIAL_TOKENS",
+    "TRAINABLE",
+    "ByteBPE",
+    "HuggingFace",
+    "SentencePiece",
     "Tokenizer",
     "WordPiece",
+    "load_tokenizer",
+    "open_tokenizer",
+    "read_byte_bpe",
+    "read_cpm",
+    "read_sentencepiece",
+    "read_tokenizer_json",
     "read_vocabulary",
     "require_id",
+    "train_byte_bpe",
+    "train_cpm",
+    "train_sentencepiece",
+    "train_tokenizer",
     "train_wordpiece",
 ]

@@ -1,10 +1,12 @@
 """WordPiece tokenizers: trained on a corpus, or read from a published vocabulary."""
 
+import collections
 import dataclasses
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -154,9 +156,13 @@ def train_wordpiece(
     """
     # The library numbers the continuing characters (##a) in the order of a randomised hash map and
     # breaks ties by number. Handing them over as if they were special tokens fixes their order.
-    alphabet = _train(texts(), len(SPECIAL_TOKENS), vocab_size // 2, lowercase, ())
-    continuing = sorted(token for token in alphabet if token.startswith(CONTINUATION))
-    vocabulary = _train(texts(), vocab_size, vocab_size // 2, lowercase, continuing)
+    # Of characters that are equally rare it keeps random ones; so those to keep are picked here.
+    counts = collections.Counter()
+    alphabet = set(_train(_counted(texts(), counts, lowercase), len(SPECIAL_TOKENS), lowercase))
+    characters = sorted(counts.keys() & alphabet, key=lambda c: (-counts[c], c))[: vocab_size // 2]
+    continuing = [CONTINUATION + character for character in sorted(characters)]
+    continuing = [token for token in continuing if token in alphabet]
+    vocabulary = _train(texts(), vocab_size, lowercase, characters, continuing)
     if len(vocabulary) > vocab_size:
         raise UserError(
             f"vocab_size={vocab_size} has no room for the characters of the corpus; give at least "
@@ -165,16 +171,28 @@ def train_wordpiece(
     return WordPiece(tuple(vocabulary), lowercase)
 
 
+def _counted(
+    texts: Iterable[str], counts: collections.Counter[str], lowercase: bool
+) -> Iterator[str]:
+    """The same texts; `counts` takes their characters after BERT's normalisation."""
+    normalize = _normalizer(lowercase).normalize_str
+    for text in texts:
+        counts.update(normalize(text))
+        yield text
+
+
 def _train(
     texts: Iterable[str],
     vocab_size: int,
-    limit_alphabet: int,
     lowercase: bool,
-    fixed: Iterable[str],
+    characters: Sequence[str] = (),
+    fixed: Sequence[str] = (),
 ) -> list[str]:
+    """The vocabulary, of no other characters than these if any are given."""
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
-        limit_alphabet=limit_alphabet,
+        limit_alphabet=len(characters) or sys.maxunicode,
+        initial_alphabet=list(characters),
         special_tokens=[*SPECIAL_TOKENS, *fixed],
         show_progress=False,
     )
@@ -184,9 +202,13 @@ def _train(
     return sorted(ids, key=ids.__getitem__)
 
 
+def _normalizer(lowercase: bool) -> normalizers.Normalizer:
+    return normalizers.BertNormalizer(lowercase=lowercase)
+
+
 def _with_bert_rules(model: models.WordPiece, lowercase: bool) -> tokenizers.Tokenizer:
     engine = tokenizers.Tokenizer(model)
-    engine.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    engine.normalizer = _normalizer(lowercase)
     engine.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     engine.decoder = decoders.WordPiece(prefix=CONTINUATION)
     engine.encode_special_tokens = True
