@@ -27,7 +27,9 @@ def fold(keys: Any, counters: Any) -> Any:
     themselves.
     """
     with np.errstate(over="ignore"):  # NumPy warns of the wrap-around for scalars alone
-        return _mix(keys ^ _mix(counters + _GOLDEN))
+        if not (_is_numpy(keys) and _is_numpy(counters)):
+            return _mix(keys ^ _mix(counters + _GOLDEN))
+        return _mix_in_place(keys ^ _mix_in_place(counters + _GOLDEN))
 
 
 def draw(keys_B: Any, purpose: str, n: int) -> Any:
@@ -53,6 +55,17 @@ def _mix(z: Any) -> Any:
     z = (z ^ _shifted_right(z, 30)) * _FACTORS[0]
     z = (z ^ _shifted_right(z, 27)) * _FACTORS[1]
     return z ^ _shifted_right(z, 31)
+
+
+def _mix_in_place(z: np.ndarray) -> np.ndarray:
+    """`_mix` for NumPy: a third of the time, as only the caller knows the array."""
+    shifted = z >> np.uint64(30)
+    for factor, places in zip(_FACTORS, (np.uint64(27), np.uint64(31)), strict=True):
+        z ^= shifted
+        z *= factor
+        shifted = z >> places
+    z ^= shifted
+    return z
 
 
 def _is_numpy(value: Any) -> bool:

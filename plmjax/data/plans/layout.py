@@ -1,0 +1,317 @@
+"""From token ranges to rows of tokens: the frame of special tokens around the text."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from plmjax.data.flags import SENTENCE, SPECIAL
+from plmjax.data.plans.examples import Examples, Split, ranges
+from plmjax.errors import UserError
+
+# How the pieces of an example make a row.
+PAIR = "pair"  # one or two segments that differ in token type
+RUN = "run"  # one text, maybe of several documents
+EACH = "each"  # documents that each have a frame of their own
+STREAM = "stream"  # a cut of an endless text: no frame but what marks the end of a document
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """Special tokens by their part in the tokenizer (cls, sep, bos, eos, eod).
+
+    Attributes:
+      begin: at the beginning of the row.
+      between: before every segment but the first, besides what closes the one before.
+      after: behind every segment (every document).
+      finish: at the end of the row.
+    """
+
+    begin: tuple[str, ...] = ()
+    between: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    finish: tuple[str, ...] = ()
+
+
+FRAMES = {
+    "bert": Frame(begin=("cls",), after=("sep",)),  # [CLS] A [SEP] B [SEP]
+    "roberta": Frame(begin=("bos",), between=("eos",), after=("eos",)),  # <s> A </s> </s> B </s>
+    "xlnet": Frame(after=("sep",), finish=("cls",)),  # A [SEP] B [SEP] [CLS]
+    "xlm": Frame(begin=("eos",), between=("eos",), after=("eos",)),  # </s> A </s> </s> B </s>
+    "eod": Frame(after=("eod",)),  # documents ... <eod>
+    "eos": Frame(after=("eos",)),
+    "none": Frame(),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a row of `seq_len` tokens is made of an example's pieces. Made by `make_layout`.
+
+    Attributes:
+      seq_len: tokens of a row, specials and padding included.
+      pad_id: what fills the row up.
+      head_first: ids before the first segment of a row.
+      head_other: ids before each later segment.
+      tail: ids behind a piece that closes.
+      end: ids at the end of the row.
+      marks_documents: whether `tail` means the end of a document, and nothing else.
+      types: whether token types are the numbers of the segments (0 and 1); else all are 0.
+      restart: whether positions begin again at each segment.
+      isolate: whether segments are told apart by `segment_ids`, and positions begin again.
+      labelled: whether examples have a label.
+    """
+
+    seq_len: int
+    pad_id: int
+    head_first: tuple[int, ...]
+    head_other: tuple[int, ...]
+    tail: tuple[int, ...]
+    end: tuple[int, ...]
+    marks_documents: bool
+    types: bool
+    restart: bool
+    isolate: bool
+    labelled: bool
+
+    @property
+    def spec(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """Shape per example and dtype of what `assemble` returns."""
+        row = ((self.seq_len,), np.dtype(np.int32))
+        spec = {"tokens": row, "attention_mask": row, "token_types": row}
+        spec["flags"] = ((self.seq_len,), np.dtype(np.uint8))
+        spec["seeds"] = ((), np.dtype(np.uint64))
+        if self.labelled:
+            spec["label"] = ((), np.dtype(np.int32))
+        if self.isolate:
+            spec["segment_ids"] = row
+        if self.isolate or self.restart:
+            spec["positions"] = row
+        return spec
+
+    def room(self, segments: int = 1) -> int:
+        """Tokens of text that fit in a row of so many closed segments."""
+        heads = len(self.head_first) + (segments - 1) * len(self.head_other)
+        return self.seq_len - heads - segments * len(self.tail) - len(self.end)
+
+    def assemble(self, examples: Examples, splits: Sequence[Split]) -> dict[str, np.ndarray]:
+        """Reads a batch of B examples into rows of L = seq_len tokens.
+
+        Args:
+          examples: what to read.
+          splits: where to read it: the split of each source number.
+
+        Returns:
+          tokens: int32 [B, L], the pad id after the end.
+          attention_mask: int32 [B, L], 1 for tokens and 0 for padding.
+          token_types: int32 [B, L], see `types`; the finishing token of "xlnet" has type 2.
+          flags: uint8 [B, L], see `plmjax.data.flags`; 0 on padding.
+          seeds: uint64 [B].
+          label: int32 [B], where examples have one.
+          segment_ids: int32 [B, L], 1, 2, ... and 0 for padding; with `isolate`.
+          positions: int32 [B, L], 0 on padding; with `isolate` or `restart`.
+
+        Raises:
+          UserError: where a part of the store is damaged.
+        """
+        places = _Places.of(examples, self)
+        B, L = len(examples), self.seq_len
+        mask_BL = np.arange(L, dtype=np.int32) < places.used[:, None]
+        tokens = np.full(B * L, self.pad_id, np.int32)
+        flags = np.zeros(B * L, np.uint8)
+        self._put_text(tokens, flags, examples, places, splits)
+        self._put_specials(tokens, flags, examples, places)
+        features = {
+            "tokens": tokens.reshape(B, L),
+            "attention_mask": mask_BL.astype(np.int32),
+            "token_types": self._token_types(examples, places, mask_BL),
+            "flags": flags.reshape(B, L),
+            "seeds": examples.seeds,
+        }
+        if self.labelled:
+            features["label"] = examples.labels
+        if self.isolate:
+            features["segment_ids"] = places.spread(examples.segments + 1, L) * mask_BL
+        if self.isolate or self.restart:
+            origins = np.where(places.opens, places.begins, 0)
+            origins = np.maximum.accumulate(origins)  # later pieces of a segment go on counting
+            every = np.arange(B * L, dtype=np.int32).reshape(B, L)
+            features["positions"] = (every - places.spread(origins, L)) * mask_BL
+        return features
+
+    def _put_text(
+        self,
+        tokens: np.ndarray,
+        flags: np.ndarray,
+        examples: Examples,
+        places: "_Places",
+        splits: Sequence[Split],
+    ) -> None:
+        sources = examples.sources[examples.rows]
+        lengths = examples.lengths.astype(np.int64)
+        is_text = places.text_mask(lengths, self.seq_len)
+        present = np.unique(examples.sources).tolist()
+        for source in present:
+            split = splits[source]
+            alone = len(present) == 1
+            of = slice(None) if alone else np.flatnonzero(sources == source)
+            starts, counts = examples.starts[of], lengths[of]
+            ids, bits = split.read(starts, counts), split.read_flags(starts, counts)
+            if alone:  # the usual case, four times as fast
+                tokens[is_text], flags[is_text] = ids, bits
+            else:
+                at = ranges(places.texts[of], counts)
+                tokens[at], flags[at] = ids, bits
+            # Both ends of a piece one after the other: they lie in the same cache lines.
+            both = np.stack([starts, starts + counts], axis=1)
+            first, stop = np.searchsorted(split.sentence_offsets, both).T
+            shift = np.repeat(places.texts[of] - starts, stop - first)
+            sentences = split.sentence_offsets[ranges(first, stop - first)]
+            flags[sentences + shift] |= np.uint8(SENTENCE)
+
+    def _put_specials(
+        self, tokens: np.ndarray, flags: np.ndarray, examples: Examples, places: "_Places"
+    ) -> None:
+        closings = (places.texts + examples.lengths)[examples.closes]
+        groups = (
+            (self.head_first, places.begins[places.first]),
+            (self.head_other, places.begins[places.opens & ~places.first]),
+            (self.tail, closings),
+            (self.end, places.ends - len(self.end)),
+        )
+        for ids, at in groups:
+            for offset, token in enumerate(ids):
+                tokens[at + offset] = token
+                flags[at + offset] = SPECIAL
+
+    def _token_types(
+        self, examples: Examples, places: "_Places", mask_BL: np.ndarray
+    ) -> np.ndarray:
+        if not self.types:
+            return np.zeros(mask_BL.shape, np.int32)
+        types_BL = places.spread(examples.segments, self.seq_len) * mask_BL
+        for offset in range(len(self.end)):
+            types_BL.reshape(-1)[places.ends - 1 - offset] = 2
+        return types_BL
+
+
+@dataclasses.dataclass(frozen=True)
+class _Places:
+    """Where pieces lie in the rows; places count from the beginning of the batch.
+
+    first, opens: bool [P], the piece is the first of its row, of its segment.
+    begins, texts: int64 [P], where the piece begins with its head, and without.
+    sizes: int64 [P], its tokens with head and tail.
+    used: int64 [B], tokens of each row; ends: int64 [B], the place behind them.
+    """
+
+    first: np.ndarray
+    opens: np.ndarray
+    begins: np.ndarray
+    texts: np.ndarray
+    sizes: np.ndarray
+    used: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def of(cls, examples: Examples, layout: Layout) -> "_Places":
+        rows, segments = examples.rows, examples.segments
+        first = np.append(True, rows[1:] != rows[:-1])
+        opens = first.copy()
+        opens[1:] |= segments[1:] != segments[:-1]
+        last = np.append(first[1:], True)
+        heads = np.where(first, len(layout.head_first), opens * len(layout.head_other))
+        tails = examples.closes * len(layout.tail) + last * len(layout.end)
+        sizes = heads + examples.lengths.astype(np.int64) + tails
+        heads_of_rows = np.flatnonzero(first)
+        used = np.add.reduceat(sizes, heads_of_rows)
+        if used.max() > layout.seq_len:
+            raise ValueError(f"a row of {used.max()} tokens does not fit {layout.seq_len}")
+        before = np.cumsum(sizes) - sizes
+        row_begins = np.arange(len(examples)) * layout.seq_len
+        begins = before + (row_begins - before[heads_of_rows])[rows]
+        return cls(first, opens, begins, begins + heads, sizes, used, row_begins + used)
+
+    def text_mask(self, lengths: np.ndarray, seq_len: int) -> np.ndarray:
+        """Bool [B * L], True where text goes."""
+        rest = np.append(self.begins[1:], len(self.used) * seq_len) - self.texts - lengths
+        runs = np.stack([self.texts - self.begins, lengths, rest], axis=1)
+        return np.repeat(np.tile([False, True, False], len(runs)), runs.reshape(-1))
+
+    def spread(self, values: np.ndarray, seq_len: int) -> np.ndarray:
+        """int32 [B, L]: each piece's value on all its places, the last one's on the padding."""
+        sizes = self.sizes.copy()
+        sizes[np.append(self.first[1:], True)] += seq_len - self.used
+        return np.repeat(values.astype(np.int32), sizes).reshape(-1, seq_len)
+
+
+def make_layout(
+    frame: str,
+    tokenizer: Any,
+    seq_len: int,
+    style: str,
+    *,
+    restart: bool = False,
+    isolate: bool = False,
+    labelled: bool = False,
+) -> Layout:
+    """The layout of a plan of this style in rows of `seq_len` tokens.
+
+    Args:
+      frame: a name of FRAMES.
+      tokenizer: whose ids are used (`plmjax.data.tokenizers.Tokenizer`).
+      seq_len: tokens of a row.
+      style: PAIR, RUN, EACH or STREAM.
+      restart, isolate, labelled: see `Layout`.
+
+    Raises:
+      UserError: for an unknown frame, one that the style cannot have, a vocabulary that lacks a
+        token, or rows too short for any text.
+    """
+    if frame not in FRAMES:
+        raise UserError(f"frame={frame} is unknown; give one of {', '.join(FRAMES)}")
+    parts = FRAMES[frame]
+    bare = not parts.begin and not parts.finish
+    if style == STREAM and not bare:
+        fitting = [n for n, f in FRAMES.items() if not f.begin and not f.finish]
+        raise UserError(
+            f"frame={frame} surrounds a text but blocks are cut anywhere; give one of "
+            f"{', '.join(fitting)}"
+        )
+    if seq_len >= 1 << 16:
+        raise UserError(f"seq_len={seq_len} is too long; give up to 65535")
+
+    def ids(names: tuple[str, ...]) -> tuple[int, ...]:
+        return tuple(_id(tokenizer, name, frame) for name in names)
+
+    begin, between, after, finish = map(
+        ids, (parts.begin, parts.between, parts.after, parts.finish)
+    )
+    each = style == EACH
+    layout = Layout(
+        seq_len=seq_len,
+        pad_id=_id(tokenizer, "pad", frame),
+        head_first=begin,
+        head_other=begin if each else between if style == PAIR else (),
+        tail=after + finish if each else after,
+        end=() if each else finish,
+        marks_documents=bare,
+        types=style == PAIR,
+        restart=restart,
+        isolate=isolate,
+        labelled=labelled,
+    )
+    if layout.room(2 if style == PAIR else 1) < 5:
+        raise UserError(f"seq_len={seq_len} leaves no room for text; give 16 or more")
+    return layout
+
+
+def _id(tokenizer: Any, name: str, frame: str) -> int:
+    found = getattr(tokenizer, f"{name}_id")
+    if found is None:
+        raise UserError(
+            f"frame={frame} needs a token for {name} and the vocabulary has none; give another "
+            "frame or tokenizer"
+        )
+    return found
