@@ -1,10 +1,7 @@
 """What all plans share: epochs, their order, and tables that are built when an epoch begins."""
 
 import abc
-import collections
 import threading
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -14,9 +11,8 @@ from plmjax.data.plans.examples import Examples, Split
 from plmjax.errors import UserError
 
 MOST_CUTS = 16
-# Sentences of all cuts together, so that seeking to any epoch stays a matter of a second or two.
-_CUT_SENTENCES = 1 << 24
-_TABLES_KEPT = 2  # the epoch that ends and the one that begins
+# Sentences of all cuts together, so that seeking to any epoch stays a matter of a second.
+_CUT_SENTENCES = 1 << 23
 
 
 class Plan(abc.ABC):
@@ -42,7 +38,9 @@ class Plan(abc.ABC):
         self._order_key = key_of(seed, split.name, "order")
         self._example_key = key_of(seed, split.name, "examples")
         self._cuts = cuts
-        self._firsts = [0]  # index of the first example of each cut whose size is known, and the end
+        self._firsts = [
+            0
+        ]  # index of the first example of each cut whose size is known, and the end
         self._lock = threading.Lock()
 
     @abc.abstractmethod
@@ -94,28 +92,6 @@ class Plan(abc.ABC):
     def _epoch_seeds(self, epoch: int, names: np.ndarray) -> np.ndarray:
         """Seeds of examples that are drawn anew each epoch; `names` (uint64) differ within it."""
         return fold(fold(self._example_key, np.array(epoch, np.uint64)), names.astype(np.uint64))
-
-
-class Tables:
-    """The latest few of a family of tables, each built once by whoever asks first."""
-
-    def __init__(self, build: Callable[[int], Any], kept: int = _TABLES_KEPT):
-        self._build = build
-        self._kept = kept
-        self._tables: collections.OrderedDict[int, Any] = collections.OrderedDict()
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._tables)
-
-    def __getitem__(self, number: int) -> Any:
-        with self._lock:
-            if number not in self._tables:
-                self._tables[number] = self._build(number)
-                while len(self._tables) > self._kept:
-                    self._tables.popitem(last=False)
-            self._tables.move_to_end(number)
-            return self._tables[number]
 
 
 def cuts_of(sentences: int) -> int:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from plmjax.data.counter_random import fold, key_of
-from plmjax.data.plans.base import Plan, Tables, number_dtype, shuffled
+from plmjax.data.kept import Kept
+from plmjax.data.plans.base import Plan, number_dtype, shuffled
 from plmjax.data.plans.examples import Examples, Split, ranges
 from plmjax.data.plans.layout import STREAM, Layout, make_layout
 from plmjax.errors import UserError
@@ -68,7 +69,7 @@ class _BlockPlan(Plan):
         # Behind the last token there is nothing left to repeat.
         self._stream_tokens = int(split.tokens + self._tail * split.documents)
         self._blocks = max(1, -(-(self._stream_tokens - overlap) // self._stride))
-        self._tables = Tables(self._stream)
+        self._tables = Kept(self._stream)
 
     def _count(self, cut: int) -> int:
         return self._blocks

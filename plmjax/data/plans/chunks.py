@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from plmjax.data.counter_random import below, fold, key_of, uniform
-from plmjax.data.plans.base import Plan, Tables, cuts_of, number_dtype
+from plmjax.data.kept import Kept
+from plmjax.data.plans.base import Plan, cuts_of, number_dtype
 from plmjax.data.plans.examples import Examples, Split
 
 _DOCUMENTS_AT_ONCE = 1 << 18  # bounds the memory of temporaries
@@ -95,7 +96,7 @@ class ChunkPlan(Plan):
         self._static = static
         self._passes = dupe_factor if static else 1
         self._pass_key = key_of(seed, split.name, "pass")
-        self._tables = Tables(self._table)
+        self._tables = Kept(self._table)
 
     @abc.abstractmethod
     def _following(
@@ -137,9 +138,7 @@ class ChunkPlan(Plan):
     def _key_of_pass(self, number: np.ndarray) -> np.ndarray:
         return fold(self._pass_key, number.astype(np.uint64))
 
-    def _full_end(
-        self, first: np.ndarray, document: np.ndarray, target: np.ndarray
-    ) -> np.ndarray:
+    def _full_end(self, first: np.ndarray, document: np.ndarray, target: np.ndarray) -> np.ndarray:
         """The sentence behind the first one that fills `target` tokens, or the document's end."""
         offsets = self.split.sentence_offsets
         full = np.searchsorted(offsets, offsets[first] + target)

@@ -144,9 +144,7 @@ class _PairPlan(ChunkPlan):
         full = np.searchsorted(offsets, offsets[start] + wanted)
         return self._tokens(start, np.minimum(full, stop))
 
-    def _from_elsewhere(
-        self, chunks: Chunks, wanted: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _from_elsewhere(self, chunks: Chunks, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A run of sentences from a random sentence of a random other document on."""
         offsets = self.split.document_offsets
         keys = fold(chunks.seeds, key_of("other document"))

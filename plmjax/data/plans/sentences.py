@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from plmjax.data.plans.base import Plan, Tables
+from plmjax.data.kept import Kept
+from plmjax.data.plans.base import Plan
 from plmjax.data.plans.chunks import chunk_starts
 from plmjax.data.plans.examples import Examples, Split, ranges
 from plmjax.data.plans.layout import RUN, Layout, make_layout
@@ -77,7 +78,7 @@ class _SentencePlan(Plan):
         self._crossing = crossing
         self._separate = separate
         self._marks_documents = layout.marks_documents
-        self._tables = Tables(lambda _: self._block_starts())
+        self._tables = Kept(lambda _: self._block_starts())
 
     def _count(self, cut: int) -> int:
         return len(self._tables[0]) - 1

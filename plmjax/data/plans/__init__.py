@@ -1,0 +1,44 @@
+"""What a training example is: from a global example index to token ranges, and to rows."""
+
+from plmjax.data.plans.base import Plan
+from plmjax.data.plans.blocks import Blocks
+from plmjax.data.plans.electra import ElectraSegments
+from plmjax.data.plans.examples import Examples, Split
+from plmjax.data.plans.layout import FRAMES, Layout
+from plmjax.data.plans.mixed import MixedPlan
+from plmjax.data.plans.packed import Packed
+from plmjax.data.plans.pairs import SentenceDistance, SentenceOrder, SentencePairs
+from plmjax.data.plans.sentences import DocSentences, FullSentences
+from plmjax.data.plans.translation import Translation
+
+# Settings by the name that a config gives the plan.
+PLANS = {
+    "sentence_pairs": SentencePairs,
+    "sentence_order": SentenceOrder,
+    "sentence_distance": SentenceDistance,
+    "electra_segments": ElectraSegments,
+    "full_sentences": FullSentences,
+    "doc_sentences": DocSentences,
+    "blocks": Blocks,
+    "packed": Packed,
+    "translation": Translation,
+}
+
+__all__ = [
+    "FRAMES",
+    "PLANS",
+    "Blocks",
+    "DocSentences",
+    "ElectraSegments",
+    "Examples",
+    "FullSentences",
+    "Layout",
+    "MixedPlan",
+    "Packed",
+    "Plan",
+    "SentenceDistance",
+    "SentenceOrder",
+    "SentencePairs",
+    "Split",
+    "Translation",
+]
