@@ -117,12 +117,12 @@ def _loaded(folder: epath.Path, settings: dict[str, Any]) -> Tokenizer:
         return byte_bpe.read_byte_bpe(folder, settings["prefix_space"])
     if kind == "tokenizer_json":
         return read_tokenizer_json(folder, settings["roles"])
+    if kind not in ("sentencepiece", "cpm"):
+        raise ValueError(f"kind '{kind}' is not known")
     model = read_file(folder / sentencepiece.MODEL_FILE, "SentencePiece model")
     if kind == "cpm":
         return cpm.CPM(sentencepiece.SentencePiece(model), settings["segmenter"])
-    if kind == "sentencepiece":
-        return sentencepiece.SentencePiece(model, settings["style"], settings["lowercase"])
-    raise ValueError(f"kind '{kind}' is not known")
+    return sentencepiece.SentencePiece(model, settings["style"], settings["lowercase"])
 
 
 def _check(kind: str, kinds: tuple[str, ...], lowercase: bool | None) -> None:
