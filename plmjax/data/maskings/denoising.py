@@ -43,8 +43,13 @@ class Denoising:
     its targets are the text. Should insertions make the encoder's sequence too long, its end is cut
     off and counted as overflow.
 
-    Attributes: as above; the defaults are those of the published BART, without its random tokens'
-      exception: `random_share` is 0.1.
+    Attributes:
+      mask_rate: share of the words that infilling covers.
+      poisson_mean: words of a span on average.
+      permute_sentences: share of the sentences that is permuted.
+      random_share: how often a random token is shown in place of <mask>.
+      delete_rate, insert_rate: shares of the tokens.
+      rotate_probability: how often a sequence is rotated.
     """
 
     mask_rate: float = 0.3
@@ -75,7 +80,7 @@ class Denoising:
         mask_id = vocabulary.require("mask", "denoising")
         pad_id, eos_id = (vocabulary.require(name, "denoising") for name in ("pad", "eos"))
         random_tokens = slots.RandomTokens(np.arange(1, vocabulary.vocab_size, dtype=np.int32))
-        infilling = Infilling(self.mask_rate, self.poisson_mean, self.random_share, raw)
+        infilling = Infilling(self.mask_rate, self.poisson_mean, raw)
 
         def noise(features: Features) -> Features:
             tf = tensorflow()
@@ -94,9 +99,9 @@ class Denoising:
                 state_BN, inserted_B = infilling.marks(seeds_B, body, is_word_BN)
                 gone_BN = state_BN == infilling.DELETED
                 bits_BN = slots.bits_of(seeds_B, "shown in spans", raw)
-                span_BN = self._shown(
-                    slots.high(bits_BN), slots.low(bits_BN), mask_id, random_tokens
-                )
+                is_random_BN = slots.high(bits_BN) < round(self.random_share * slots.WORD_OF_BITS)
+                random_BN = random_tokens.draw(slots.low(bits_BN))
+                span_BN = tf.where(is_random_BN, random_BN, mask_id)
                 shown_BN = tf.where(state_BN == infilling.MASKED, span_BN, shown_BN)
             if self.delete_rate > 0:
                 gone_BN |= self._deleted(seeds_B, body & ~gone_BN)
@@ -118,16 +123,6 @@ class Denoising:
             }
 
         return BoundMasking(raw, encoder_decoder_spec(seq_len, raw), noise)
-
-    def _shown(
-        self,
-        kind: "tf.Tensor",
-        word: "tf.Tensor",
-        mask_id: int,
-        random_tokens: slots.RandomTokens,
-    ) -> "tf.Tensor":
-        is_random = kind < round(self.random_share * slots.WORD_OF_BITS)
-        return tensorflow().where(is_random, random_tokens.draw(word), mask_id)
 
     def _sentence_order(self, features: Features, body_BN: "tf.Tensor") -> "tf.Tensor":
         """Int32 [B, N]: where each token comes from when the sentences are permuted."""

@@ -19,7 +19,7 @@ class Infilling:
     """Spans of Poisson lengths (fairseq, `DenoisingDataset.add_whole_word_mask`).
 
     Attributes:
-      mask_rate, poisson_mean, random_share: see `denoising.Denoising`.
+      mask_rate, poisson_mean: see `denoising.Denoising`.
       length: tokens of a row.
     """
 
@@ -28,7 +28,6 @@ class Infilling:
 
     mask_rate: float
     poisson_mean: float
-    random_share: float
     length: int
 
     def marks(
@@ -68,7 +67,7 @@ class Infilling:
     def _lengths(self, seeds_B: "tf.Tensor", budget_B: "tf.Tensor", most: int) -> "tf.Tensor":
         """Words of each span until the budget is used up, the last one cut; -1 after that."""
         tf = tensorflow()
-        # So many draws that they do not reach the budget once in ten million million rows.
+        # So many that less than one row in 10**13 ends before its budget is used up.
         draws = math.ceil(1.5 * most / self.poisson_mean) + 64
         chances = [math.exp(-self.poisson_mean)]
         while chances[-1] >= 1e-7 or len(chances) < self.poisson_mean:
