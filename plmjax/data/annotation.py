@@ -103,13 +103,12 @@ class Annotator:
         return {i: spans for i, spans in found.items() if spans}
 
     def _by_form(self, batch: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-        table = self._flags_by_form
-        results = []
-        for ids in batch:
-            flags = table[ids]
-            flags[:1] = _ALL
-            results.append((ids, flags))
-        return results
+        counts = np.array([len(ids) for ids in batch])
+        ends = np.cumsum(counts)
+        flags = self._flags_by_form[np.concatenate(batch)]
+        flags[(ends - counts)[counts > 0]] = _ALL
+        spans = zip(batch, (ends - counts).tolist(), ends.tolist(), strict=True)
+        return [(ids, flags[begin:end]) for ids, begin, end in spans]
 
     def _by_place(
         self,

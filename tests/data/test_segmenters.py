@@ -60,5 +60,5 @@ def test_a_segmenter_that_is_not_there_is_one_clear_line(monkeypatch):
         raise ModuleNotFoundError(name=name)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(UserError, match="jieba is not installed.*pip install jieba"):
+    with pytest.raises(UserError, match=r"jieba is not installed.*pip install jieba"):
         segmenters.Jieba()

@@ -179,7 +179,7 @@ class SentencePiece(Tokenizer):
         batch = self._processor.Encode(texts, return_type="numpy", num_threads=_threads())
         if self._to_ids is not None:
             return [self._to_ids[pieces] for pieces in batch]
-        if self._splits:
+        if self._splits and batch and self._is_split[np.concatenate(batch)].any():
             return [self._split_again(pieces, None)[0] for pieces in batch]
         return batch
 
