@@ -39,6 +39,11 @@ class FakeTokenizer:
     eos_id: int | None = 5
     eod_id: int | None = 6
     mask_id: int | None = 7
+    kind: str = "fake"
+    vocab_size: int = 100
+
+    def id_of(self, role):
+        return getattr(self, f"{role}_id")
 
 
 def split_of(documents: list[list[int]], name: str = "text") -> FakeSplit:

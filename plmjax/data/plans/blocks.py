@@ -1,7 +1,6 @@
 """GPT's blocks: a stream of documents cut every so many tokens."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from plmjax.data.kept import Kept
 from plmjax.data.plans.base import Plan, number_dtype, shuffled
 from plmjax.data.plans.examples import Examples, Split, ranges
 from plmjax.data.plans.layout import STREAM, Layout, make_layout
+from plmjax.data.tokenizers import Tokenizer
 from plmjax.errors import UserError
 
 
@@ -39,7 +39,7 @@ class Blocks:
         """How many classes examples have: none."""
         return 0
 
-    def layout(self, frame: str, tokenizer: Any, seq_len: int) -> Layout:
+    def layout(self, frame: str, tokenizer: Tokenizer, seq_len: int) -> Layout:
         """Rows of these examples."""
         return make_layout(frame, tokenizer, seq_len, STREAM, isolate=self.isolate)
 

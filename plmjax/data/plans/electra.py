@@ -4,7 +4,6 @@ Follows `ExampleBuilder` of google-research/electra (build_pretraining_dataset.p
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from plmjax.data.counter_random import below, fold, key_of, uniform
 from plmjax.data.plans.chunks import ChunkPlan, Chunks
 from plmjax.data.plans.examples import Examples, Split, ranges
 from plmjax.data.plans.layout import PAIR, Layout, make_layout
+from plmjax.data.tokenizers import Tokenizer
 from plmjax.errors import UserError
 
 _SHORTEST = 5
@@ -47,7 +47,7 @@ class ElectraSegments:
         """How many classes examples have: none."""
         return 0
 
-    def layout(self, frame: str, tokenizer: Any, seq_len: int) -> Layout:
+    def layout(self, frame: str, tokenizer: Tokenizer, seq_len: int) -> Layout:
         """Rows of these examples."""
         return make_layout(frame, tokenizer, seq_len, PAIR)
 

@@ -2,12 +2,12 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from plmjax.data.flags import SENTENCE, SPECIAL
 from plmjax.data.plans.examples import Examples, Split, ranges
+from plmjax.data.tokenizers import Tokenizer, require_id
 from plmjax.errors import UserError
 
 # How the pieces of an example make a row.
@@ -248,7 +248,7 @@ class _Places:
 
 def make_layout(
     frame: str,
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     seq_len: int,
     style: str,
     *,
@@ -260,7 +260,7 @@ def make_layout(
 
     Args:
       frame: a name of FRAMES.
-      tokenizer: whose ids are used (`plmjax.data.tokenizers.Tokenizer`).
+      tokenizer: whose ids are used.
       seq_len: tokens of a row.
       style: PAIR, RUN, EACH or STREAM.
       restart, isolate, labelled: see `Layout`.
@@ -283,7 +283,7 @@ def make_layout(
         raise UserError(f"seq_len={seq_len} is too long; give up to 65535")
 
     def ids(names: tuple[str, ...]) -> tuple[int, ...]:
-        return tuple(_id(tokenizer, name, frame) for name in names)
+        return tuple(require_id(tokenizer, name) for name in names)
 
     begin, between, after, finish = map(
         ids, (parts.begin, parts.between, parts.after, parts.finish)
@@ -291,7 +291,7 @@ def make_layout(
     each = style == EACH
     layout = Layout(
         seq_len=seq_len,
-        pad_id=_id(tokenizer, "pad", frame),
+        pad_id=require_id(tokenizer, "pad"),
         head_first=begin,
         head_other=begin if each else between if style == PAIR else (),
         tail=after + finish if each else after,
@@ -305,13 +305,3 @@ def make_layout(
     if layout.room(2 if style == PAIR else 1) < 5:
         raise UserError(f"seq_len={seq_len} leaves no room for text; give 16 or more")
     return layout
-
-
-def _id(tokenizer: Any, name: str, frame: str) -> int:
-    found = getattr(tokenizer, f"{name}_id")
-    if found is None:
-        raise UserError(
-            f"frame={frame} needs a token for {name} and the vocabulary has none; give another "
-            "frame or tokenizer"
-        )
-    return found

@@ -1,7 +1,6 @@
 """Rows packed with whole documents, nearly without padding."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from plmjax.data.plans.base import Plan, number_dtype
 from plmjax.data.plans.bins import Bins, pack
 from plmjax.data.plans.examples import Examples, Split, ranges
 from plmjax.data.plans.layout import EACH, Layout, make_layout
+from plmjax.data.tokenizers import Tokenizer
 
 _DOCUMENTS_AT_ONCE = 1 << 20  # bounds the memory of temporaries
 
@@ -28,7 +28,7 @@ class Packed:
         """How many classes examples have: none."""
         return 0
 
-    def layout(self, frame: str, tokenizer: Any, seq_len: int) -> Layout:
+    def layout(self, frame: str, tokenizer: Tokenizer, seq_len: int) -> Layout:
         """Rows of these examples."""
         return make_layout(frame, tokenizer, seq_len, EACH, isolate=True)
 

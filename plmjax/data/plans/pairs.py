@@ -6,7 +6,6 @@ distance is one of ERNIE 2.0's tasks, whose data code was not released: see `Sen
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from plmjax.data.counter_random import below, fold, key_of, uniform
 from plmjax.data.plans.chunks import ChunkPlan, Chunks, cut_in_front, target_lengths, truncation
 from plmjax.data.plans.examples import Examples, Split
 from plmjax.data.plans.layout import PAIR, Layout, make_layout
+from plmjax.data.tokenizers import Tokenizer
 from plmjax.errors import UserError
 
 _TRIES = 10  # for a document that differs from the example's own
@@ -42,7 +42,7 @@ class _PairSettings:
         """How many classes examples have; 0 for none."""
         return 2
 
-    def layout(self, frame: str, tokenizer: Any, seq_len: int) -> Layout:
+    def layout(self, frame: str, tokenizer: Tokenizer, seq_len: int) -> Layout:
         """Rows of these examples."""
         return make_layout(frame, tokenizer, seq_len, PAIR, labelled=self.labels > 0)
 

@@ -7,7 +7,6 @@ makes it a block that is too long.
 
 import bisect
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from plmjax.data.plans.base import Plan
 from plmjax.data.plans.chunks import chunk_starts
 from plmjax.data.plans.examples import Examples, Split, ranges
 from plmjax.data.plans.layout import RUN, Layout, make_layout
+from plmjax.data.tokenizers import Tokenizer
 
 _UNITS_AT_ONCE = 1 << 20
 
@@ -38,7 +38,7 @@ class FullSentences:
         """How many classes examples have: none."""
         return 0
 
-    def layout(self, frame: str, tokenizer: Any, seq_len: int) -> Layout:
+    def layout(self, frame: str, tokenizer: Tokenizer, seq_len: int) -> Layout:
         """Rows of these examples."""
         return make_layout(frame, tokenizer, seq_len, RUN)
 
@@ -59,7 +59,7 @@ class DocSentences:
         """How many classes examples have: none."""
         return 0
 
-    def layout(self, frame: str, tokenizer: Any, seq_len: int) -> Layout:
+    def layout(self, frame: str, tokenizer: Tokenizer, seq_len: int) -> Layout:
         """Rows of these examples."""
         return make_layout(frame, tokenizer, seq_len, RUN)
 

@@ -1,7 +1,6 @@
 """Translation pairs: a sentence and its translation in one row, for XLM's TLM."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -9,6 +8,7 @@ from plmjax.data.plans.base import Plan
 from plmjax.data.plans.chunks import truncation
 from plmjax.data.plans.examples import Examples, Split
 from plmjax.data.plans.layout import PAIR, Layout, make_layout
+from plmjax.data.tokenizers import Tokenizer
 from plmjax.errors import UserError
 
 
@@ -34,7 +34,7 @@ class Translation:
         """How many classes examples have: none."""
         return 0
 
-    def layout(self, frame: str, tokenizer: Any, seq_len: int) -> Layout:
+    def layout(self, frame: str, tokenizer: Tokenizer, seq_len: int) -> Layout:
         """Rows of these examples."""
         return make_layout(frame, tokenizer, seq_len, PAIR, restart=True)
 
