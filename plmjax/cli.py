@@ -13,12 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import SourceFileLoader
 from typing import Any
 
-import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from plmjax.errors import UserError
-from plmjax.parallel.host_memory import keep_freed_memory
 from plmjax.settings import kind_name, nearest
 
 USER_ERROR = 2
@@ -74,12 +72,50 @@ def run(main: Callable[[], int], config: flags.FlagHolder, about: str) -> None:
         # What libraries log as an error they also raise, and one line is enough.
         logging.set_verbosity(logging.FATAL)
         with _mistakes_in_one_line():
-            if jax.default_backend() == "cpu":
-                keep_freed_memory()
+            _settle_memory()
             return main()
 
     sys.unraisablehook = _report_unraisable
     app.run(guarded, flags_parser=parse)
+
+
+def run_without_config(main: Callable[[Sequence[str]], int], about: str) -> None:
+    """As `run`, for a verb that has flags of its own and no config; jax is not imported.
+
+    Args:
+      main: takes the words after a `--`, returns the exit code.
+      about: the verb's help text.
+    """
+
+    def parse(argv: Sequence[str]) -> Sequence[str]:
+        words = list(argv[1:])
+        own, rest = words, []
+        if "--" in words:
+            own, rest = words[: words.index("--")], words[words.index("--") + 1 :]
+        if {"--help", "-h", "-help"} & set(own):
+            print(about)
+            sys.exit(0)
+        with _mistakes_in_one_line():
+            left = _parse_flags([argv[0], *own])
+            if len(left) > 1:
+                raise UserError(f"'{left[1]}' is not a flag; flags begin with --")
+        return [argv[0], *rest]
+
+    def guarded(argv: Sequence[str]) -> int:
+        logging.set_verbosity(logging.FATAL)
+        with _mistakes_in_one_line():
+            return main(argv[1:])
+
+    app.run(guarded, flags_parser=parse)
+
+
+def _settle_memory() -> None:
+    import jax
+
+    from plmjax.parallel.host_memory import keep_freed_memory
+
+    if jax.default_backend() == "cpu":
+        keep_freed_memory()
 
 
 def _report_unraisable(unraisable: Any) -> None:
@@ -244,7 +280,7 @@ def _mistakes_in_one_line() -> Iterator[None]:
     except UserError as error:
         _exit(str(error), USER_ERROR)
     except KeyboardInterrupt:
-        _exit("interrupted; the same command resumes from the last checkpoint", INTERRUPTED)
+        _exit("interrupted; the same command goes on from what is saved", INTERRUPTED)
     except Exception as error:
         reason = _trouble_of_the_disk(error)
         if reason is None:

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from plmjax.data.pipeline import DataConfig, Input
 from plmjax.data.preparation import CorpusConfig, PreparedCorpus, prepare
+from plmjax.data.store import SplitReader
 from plmjax.errors import UserError
 from plmjax.models import bert
 from plmjax.objectives.bert_pretraining import BertPretraining
@@ -327,14 +328,19 @@ def open_corpus(settings: Settings, quiet: bool = False) -> PreparedCorpus:
     return prepare(settings.corpus, quiet=quiet)
 
 
+def first_source(splits: Mapping[str, SplitReader]) -> SplitReader:
+    """The split of the corpus's first source, the one that is trained on."""
+    return next(iter(splits.values()))
+
+
 def train_input(settings: Settings, corpus: PreparedCorpus, phase: PhasePlan) -> Input:
     """The batches of a phase, this process's part of each."""
-    return _input(settings, corpus, corpus.train, phase.data)
+    return _input(settings, corpus, first_source(corpus.train), phase.data)
 
 
 def held_out_input(settings: Settings, corpus: PreparedCorpus, phase: PhasePlan) -> Input:
     """The held-out documents in batches like the phase's."""
-    return _input(settings, corpus, corpus.held_out, phase.data)
+    return _input(settings, corpus, first_source(corpus.held_out), phase.data)
 
 
 def _input(settings: Settings, corpus: PreparedCorpus, split: Any, data: DataConfig) -> Input:

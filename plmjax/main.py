@@ -241,10 +241,12 @@ def make_report(
     """Evaluates on all held-out documents, beside baselines from the training text."""
     step = plan.compiled_evaluation_step()
     scores = evaluate(step, state.params, held_out.evaluation_batches(), plan.place)
-    counts = baselines.count_split(corpus.train, corpus.tokenizer.vocab_size, BASELINE_TOKENS)
+    train_split = experiment.first_source(corpus.train)
+    held_out_split = experiment.first_source(corpus.held_out)
+    counts = baselines.count_split(train_split, corpus.tokenizer.vocab_size, BASELINE_TOKENS)
     others = baselines.masked_lm_baselines(counts, held_out.evaluation_batches())
     masked_logits = plan.compiled_masked_logits()
-    sentences = blanks.pick_blanks(corpus.held_out, corpus.tokenizer, 5, plan.settings.seed)
+    sentences = blanks.pick_blanks(held_out_split, corpus.tokenizer, 5, plan.settings.seed)
     filled = blanks.fill_blanks(
         sentences,
         corpus.tokenizer,
@@ -257,12 +259,14 @@ def make_report(
 def opening(plan: Experiment, corpus: PreparedCorpus, done: int) -> str:
     """What is about to happen, in three lines."""
     settings, devices = plan.settings, jax.devices()
+    train_split = experiment.first_source(corpus.train)
+    held_out_split = experiment.first_source(corpus.held_out)
     model = settings.model
     begin = f"Resuming at step {done:,} of" if done else "Training for"
     start = f", from the parameters of {settings.init_from}" if settings.init_from else ""
     return (
-        f"Corpus: {corpus.train.documents:,} documents, {corpus.train.tokens:,} tokens to train"
-        f" on; {corpus.held_out.documents:,} documents held out.\n"
+        f"Corpus: {train_split.documents:,} documents, {train_split.tokens:,} tokens to train"
+        f" on; {held_out_split.documents:,} documents held out.\n"
         f"Model: {model['family']}, {plan.parameter_count():,} parameters, computing in"
         f" {model['dtype']} on {len(devices)} x {devices[0].device_kind}.\n"
         f"{begin} {settings.train.steps:,} steps with {settings.optimizer.name}{start}."

@@ -1,31 +1,26 @@
-"""From text to a tokenizer and a token store, once for each content and setting."""
+"""A prepared corpus: opened from a store, or made once for each content and setting."""
 
 import contextlib
 import dataclasses
 import errno
 import hashlib
-import importlib.metadata
-import json
 import os
-import platform
 import shutil
 import socket
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
 
+from plmjax.data import manifest
+from plmjax.data.building import Hands, Work, build_store
+from plmjax.data.merging import SPLITS
 from plmjax.data.progress import Reporter
 from plmjax.data.sources import Source, open_source
-from plmjax.data.store import SplitReader, SplitWriter, smallest_token_dtype
-from plmjax.data.tokenizers import WordPiece, read_vocabulary, train_wordpiece
+from plmjax.data.store import SplitReader
+from plmjax.data.text_settings import TextSettings
+from plmjax.data.tokenizers import Tokenizer, load_tokenizer
 from plmjax.errors import UserError
-
-_FORMAT = 1  # goes up with every change of cleaning, splitting, tokenising or storing
-_MANIFEST = "manifest.json"
-_SPLITS = ("train", "held_out")
-_SENTENCES_AT_ONCE = 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,15 +28,19 @@ class CorpusConfig:
     """What to train on.
 
     Attributes:
-      source: `sample:pydoc`, or `text:` and a path or glob of UTF-8 files with blank lines between
-        documents.
-      cache_dir: where prepared corpora are kept; a local path, or one such as gs://bucket/folder.
+      store: the folder of a store that `python -m plmjax.prepare` made; the other settings are not
+        used then.
+      source: `sample:pydoc`, or a kind and files such as `text:/data/*.txt`; see
+        `plmjax.data.sources.KINDS`.
+      cache_dir: where corpora prepared from `source` are kept; a local path, or one such as
+        gs://bucket/folder.
       vocab_file: a published vocab.txt; empty to train a WordPiece on the source.
       vocab_size: size of the WordPiece to train; not used with `vocab_file`.
       lowercase: whether text is lower-cased and stripped of accents.
       held_out: share of the documents, picked by their content, that is never trained on.
     """
 
+    store: str = ""
     source: str = "sample:pydoc"
     cache_dir: str = "~/.cache/plmjax"
     vocab_file: str = ""
@@ -55,6 +54,15 @@ class CorpusConfig:
         if self.vocab_size < 100:
             raise UserError(f"vocab_size={self.vocab_size} is too small; give 100 or more")
 
+    def text_settings(self) -> TextSettings:
+        """The same in the words of the preparation."""
+        return TextSettings(
+            tokenizer="wordpiece",
+            tokenizer_path=self.vocab_file,
+            vocab_size=self.vocab_size,
+            lowercase=str(self.lowercase).lower(),
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class PreparedCorpus:
@@ -64,23 +72,23 @@ class PreparedCorpus:
       path: the folder of both.
       manifest: what is in it and how it was made.
       tokenizer: made or read in preparation.
-      train, held_out: the two splits.
+      train, held_out: the two splits of each source, by its name.
     """
 
     path: str
     manifest: dict[str, Any]
-    tokenizer: WordPiece
-    train: SplitReader
-    held_out: SplitReader
+    tokenizer: Tokenizer
+    train: dict[str, SplitReader]
+    held_out: dict[str, SplitReader]
 
     @property
     def digest(self) -> str:
-        """Hex digest of the tokenizer and of every token and boundary of both splits."""
+        """Hex digest of the tokenizer and of every token, flag and boundary of every split."""
         return self.manifest["digest"]
 
 
 def prepare(config: CorpusConfig, *, quiet: bool = False) -> PreparedCorpus:
-    """Prepares the corpus, or opens it where the same content was prepared before.
+    """Opens the store, or prepares the source, or opens what the same content was prepared to.
 
     The folder's name is a hash of the raw text and the settings. Work happens in a folder beside
     it that is renamed when complete, so that a reader never meets half of one, and of two
@@ -90,158 +98,61 @@ def prepare(config: CorpusConfig, *, quiet: bool = False) -> PreparedCorpus:
       UserError: for a missing, empty or undecodable corpus, an unusable vocabulary, a damaged
         store, and where there is no room on the disk.
     """
+    if config.store:
+        return open_prepared(epath.Path(config.store).expanduser())
     report = Reporter(quiet)
     source = open_source(config.source)
-    given = _given_tokenizer(config)
-    name = _folder_name(config, source, given)
-    folder = epath.Path(config.cache_dir).expanduser() / name
-    if (folder / _MANIFEST).exists():
+    folder = epath.Path(config.cache_dir).expanduser() / _folder_name(config, source)
+    if (folder / manifest.FILE).exists():
         report.say(f"corpus: reusing {folder}")
         return open_prepared(folder)
-    with _user_errors_of_the_disk(folder):
+    work = Work((source,), config.text_settings(), held_out=config.held_out)
+    with user_errors_of_the_disk(folder, "give another cache_dir"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _workplace(folder) as workplace:
-            _build(workplace, config, source, given, report)
-    prepared = open_prepared(folder)
-    counts = ", ".join(
-        f"{split} {part['documents']:,} documents {part['tokens']:,} tokens"
-        for split, part in prepared.manifest["splits"].items()
-    )
-    report.say(f"corpus: {folder} ({counts})")
-    return prepared
+            build_store(workplace, work, Hands(), report)
+    report.say(f"corpus: {folder}")
+    return open_prepared(folder)
 
 
 def open_prepared(folder: str | os.PathLike) -> PreparedCorpus:
-    """Opens a prepared corpus.
+    """Opens a store.
 
     Raises:
-      UserError: where it is incomplete or damaged, or its vocabulary is not the one of its tokens.
+      UserError: where it is incomplete or damaged, or its tokenizer is not the one of its tokens.
     """
     folder = epath.Path(folder)
-    try:
-        manifest = json.loads((folder / _MANIFEST).read_text())
-        parts = {split: manifest["splits"][split] for split in _SPLITS}
-        expected = manifest["tokenizer_digest"]
-        made_as = manifest["format"]
-    except (FileNotFoundError, json.JSONDecodeError, KeyError) as error:
-        raise UserError(
-            f"{folder} is no complete prepared corpus ({type(error).__name__}: {error}); remove it "
-            "and prepare the data again"
-        ) from None
-    if made_as != _FORMAT:
-        raise UserError(
-            f"{folder} has format {made_as}, this version reads {_FORMAT}; prepare the data again"
-        )
-    tokenizer = WordPiece.load(folder)
+    about = manifest.read_manifest(folder)
+    for name, expected in about["tokenizer"]["files"].items():
+        if manifest.sha256_of(folder / name) != expected:
+            raise UserError(
+                f"{folder / name} is not the one that the tokens were made with: it fails its "
+                "checksum; put it back, or remove the folder and prepare the data again"
+            )
+    tokenizer = load_tokenizer(folder)
+    expected = about["tokenizer"]["digest"]
     if tokenizer.digest != expected:
         raise UserError(
-            f"the vocabulary in {folder} is not the one its tokens were made with (digest "
-            f"{tokenizer.digest[:12]}, expected {expected[:12]}); put it back, or remove the "
-            "folder and prepare the data again"
+            f"the tokenizer in {folder} is not the one that its tokens were made with (digest "
+            f"{tokenizer.digest[:12]}, expected {expected[:12]}); remove the folder and prepare "
+            "the data again"
         )
-    splits = {split: SplitReader(str(folder / split), part) for split, part in parts.items()}
-    return PreparedCorpus(str(folder), manifest, tokenizer, **splits)
-
-
-def _given_tokenizer(config: CorpusConfig) -> WordPiece | None:
-    if not config.vocab_file:
-        return None
-    return WordPiece(read_vocabulary(config.vocab_file), config.lowercase)
-
-
-def _folder_name(config: CorpusConfig, source: Source, given: WordPiece | None) -> str:
-    vocabulary = given.digest if given else f"{config.vocab_size} {config.lowercase}"
-    parts = (_FORMAT, source.fingerprint(), vocabulary, config.held_out)
-    digest = hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
-    kind = "pydoc" if source.name == "sample:pydoc" else "text"
-    return f"{kind}-{digest[:20]}"
-
-
-def _build(
-    workplace: epath.Path,
-    config: CorpusConfig,
-    source: Source,
-    tokenizer: WordPiece | None,
-    report: Reporter,
-) -> None:
-    if tokenizer is None:
-        tokenizer = _trained(config, source, report)
-    tokenizer.save(workplace)
-    dtype = smallest_token_dtype(tokenizer.vocab_size)
-    writers = {split: SplitWriter(str(workplace / split), dtype) for split in _SPLITS}
-    with report.stage("tokenising", source.total_bytes) as advance:
-        for documents in _batches(source.documents(advance)):
-            _tokenise(documents, tokenizer, writers, config.held_out)
-    splits = {split: writer.finish() for split, writer in writers.items()}
-    if not splits["train"]["tokens"]:
-        raise UserError(
-            f"the corpus of '{source.name}' has no text to train on; give more documents "
-            "(blank lines separate them) or a smaller held_out"
-        )
-    manifest = {
-        "format": _FORMAT,
-        "digest": _content_digest(tokenizer, splits),
-        "tokenizer_digest": tokenizer.digest,
-        "vocab_size": tokenizer.vocab_size,
-        "source": source.name,
-        "settings": dataclasses.asdict(config),
-        "command": sys.argv,
-        "versions": _versions(),
-        "splits": splits,
+    splits = {
+        split: {
+            name: SplitReader(str(folder / name / split), source["splits"][split], name)
+            for name, source in about["sources"].items()
+        }
+        for split in SPLITS
     }
-    partial = workplace / f"{_MANIFEST}.partial"
-    partial.write_text(json.dumps(manifest, indent=2) + "\n")
-    partial.rename(workplace / _MANIFEST)
+    return PreparedCorpus(str(folder), about, tokenizer, **splits)
 
 
-def _trained(config: CorpusConfig, source: Source, report: Reporter) -> WordPiece:
-    """Trains the tokenizer on the whole source."""
-    passes = iter(("reading text", "training the tokenizer"))
-
-    def texts() -> Iterator[str]:
-        with report.stage(next(passes), source.total_bytes) as advance:
-            for document in source.documents(advance):
-                yield "\n".join(document)
-
-    return train_wordpiece(texts, config.vocab_size, config.lowercase)
-
-
-def _batches(documents: Iterator[list[str]]) -> Iterator[list[list[str]]]:
-    """Groups of documents, so that the tokenizer has enough sentences for all cores."""
-    group, sentences = [], 0
-    for document in documents:
-        group.append(document)
-        sentences += len(document)
-        if sentences >= _SENTENCES_AT_ONCE:
-            yield group
-            group, sentences = [], 0
-    if group:
-        yield group
-
-
-def _tokenise(
-    documents: list[list[str]],
-    tokenizer: WordPiece,
-    writers: dict[str, SplitWriter],
-    held_out: float,
-) -> None:
-    ids = iter(tokenizer.encode_batch([text for document in documents for text in document]))
-    for document in documents:
-        content = hashlib.sha256("\n".join(document).encode()).digest()
-        share = int.from_bytes(content[:8], "little") / 2**64
-        split = "held_out" if share < held_out else "train"
-        writers[split].add_document([next(ids) for _ in document])
-
-
-def _content_digest(tokenizer: WordPiece, splits: dict[str, Any]) -> str:
-    arrays = [array["sha256"] for part in splits.values() for array in part["arrays"].values()]
-    return hashlib.sha256("\0".join((tokenizer.digest, *arrays)).encode()).hexdigest()
-
-
-def _versions() -> dict[str, str]:
-    packages = ("numpy", "tensorstore", "tokenizers")
-    versions = {package: importlib.metadata.version(package) for package in packages}
-    return {"python": platform.python_version(), **versions}
+def _folder_name(config: CorpusConfig, source: Source) -> str:
+    given = config.text_settings().given_tokenizer()
+    vocabulary = given.digest if given else f"{config.vocab_size} {config.lowercase}"
+    parts = (manifest.FORMAT, source.fingerprint(), vocabulary, config.held_out)
+    digest = hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
+    return f"{source.name}-{digest[:20]}"
 
 
 @contextlib.contextmanager
@@ -256,11 +167,11 @@ def _workplace(folder: epath.Path) -> Iterator[epath.Path]:
     workplace.mkdir()
     try:
         yield workplace
-        if folder.exists() and not (folder / _MANIFEST).exists():
+        if folder.exists() and not (folder / manifest.FILE).exists():
             shutil.rmtree(folder)
         with contextlib.suppress(OSError):  # another process was first
             os.rename(workplace, folder)
-        if not (folder / _MANIFEST).exists():
+        if not (folder / manifest.FILE).exists():
             raise UserError(f"cannot rename {workplace} to {folder}; check its permissions")
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
@@ -286,12 +197,11 @@ def _is_alive(process: int) -> bool:
 
 
 @contextlib.contextmanager
-def _user_errors_of_the_disk(folder: epath.Path) -> Iterator[None]:
+def user_errors_of_the_disk(folder: epath.Path, remedy: str) -> Iterator[None]:
+    """Turns what the machine's owner can mend into a UserError that ends with `remedy`."""
     try:
         yield
     except OSError as error:
-        full = error.errno == errno.ENOSPC or "No space left" in str(error)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
         reason = "no space left on the disk" if full else str(error)
-        raise UserError(
-            f"cannot write {folder}: {reason}; make room or give another cache_dir"
-        ) from None
+        raise UserError(f"cannot write {folder}: {reason}; make room or {remedy}") from None

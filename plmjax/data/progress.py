@@ -5,7 +5,14 @@ import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 
 class Reporter:
@@ -26,19 +33,23 @@ class Reporter:
             TextColumn("{task.description}"),
             BarColumn(),
             DownloadColumn(),
+            TransferSpeedColumn(),
             TimeRemainingColumn(),
         )
         bars = self._console.is_terminal and not self._console.quiet
         with Progress(*columns, console=self._console, transient=True, disable=not bars) as bar:
             task = bar.add_task(title, total=total_bytes)
-            waiting = 0
+            waiting = gone = 0
 
             def advance(count: int) -> None:
-                nonlocal waiting
+                nonlocal waiting, gone
                 waiting += count
+                gone += count
                 if waiting > total_bytes // 500:  # a bar's update costs more than a line's work
                     bar.advance(task, waiting)
                     waiting = 0
 
             yield advance
-        self.say(f"{title}: {time.perf_counter() - begin:.1f} s")
+        seconds = time.perf_counter() - begin
+        rate = f" ({gone / seconds / 1e6:.1f} MB/s)" if gone > 10_000_000 else ""
+        self.say(f"{title}: {seconds:.1f} s{rate}")

@@ -100,6 +100,12 @@ class PydocSample:
             advance(len(content))
 
 
+@functools.cache
+def pydoc_sample() -> PydocSample:
+    """The one sample of this process: cleaning it takes seconds."""
+    return PydocSample()
+
+
 def _unseen_sentences(texts: list[str], seen: set[bytes]) -> list[str]:
     """The sentences of those paragraphs that are not in `seen` yet; they are added to it."""
     sentences = []

@@ -1,11 +1,16 @@
 """From running text to sentences, for English and Chinese."""
 
 import re
+from collections.abc import Iterator
 
+_HAN = "\u3400-\u4dbf\u4e00-\u9fff"
 _ENDING = re.compile(
-    r"""
-    (?<=[.!?])["'’”)\]]*\s+(?=["'‘“(\[]*[A-Z0-9À-Þ])  # Latin: a stop, a space, a new beginning
-    | (?<=[。！？；])[”’」』）]*                          # Chinese: a stop is enough
+    rf"""
+    (?<=[.!?…])["'’”)\]]*\s+(?=["'‘“(\[]*[A-Z0-9À-Þ])  # Latin: a stop, a space, a new beginning
+    | (?: (?<=[。！？；])(?![。！？；…])                    # Chinese: the last of some stops,
+        | (?<=……)(?![。！？；…]) )                        # or of an ellipsis, is enough,
+      [”’」』）】》]*+(?![，、：。！？；])                    # unless the quote goes on in a sentence
+    | (?<=[{_HAN}][!?])(?=[{_HAN}“‘「『（《])               # the same with half-width stops
     """,
     re.VERBOSE,
 )
@@ -23,28 +28,59 @@ _ABBREVIATION = re.compile(
 _MAY_END = re.compile(r"\b(?:etc|al|inc|ltd|co|corp|no|[IVX])\.$", re.IGNORECASE)
 
 
+LONGEST_SENTENCE = 1 << 16
+"""Characters; what has no end within them is cut at white space, so that memory is bounded."""
+
+
 def split_sentences(text: str) -> list[str]:
     """The sentences of `text`, stripped, in order; none is empty.
 
-    A sentence ends at `.`, `!` or `?` (with closing quotes and brackets) before white space and a
-    capital or a digit, and at `。！？；`. Common abbreviations (`e.g.`, `Fig.`, initials) do not
-    end one. White space inside a sentence becomes single spaces.
+    A sentence ends at `.`, `!`, `?` or `…` (with closing quotes and brackets) before white space
+    and a capital or a digit. Common abbreviations (`e.g.`, `Fig.`, initials) do not end one. In
+    Chinese it ends at the last of a run of `。！？；` or at `……`, with closing quotes and brackets,
+    unless a comma or another stop follows these, and at `!` or `?` between Chinese characters.
+    White space inside a sentence becomes single spaces.
     """
     text = " ".join(text.split())
-    sentences = []
+    pieces = (text[start:end].strip() for start, end in _spans(text))
+    return [piece for piece in pieces if piece]
+
+
+def cut_sentences(text: str) -> list[str]:
+    """The same sentences with all white space kept: joined, they are `text` again.
+
+    White space between two sentences begins the second.
+    """
+    return [text[start:end] for start, end in _spans(text)]
+
+
+def _spans(text: str) -> Iterator[tuple[int, int]]:
     start = 0
     for match in _ENDING.finditer(text):
-        candidate = text[start : match.end()].rstrip()
-        if not candidate or _is_abbreviated(candidate, text[match.end() :][:1]):
+        end = match.end()
+        while end > start and text[end - 1].isspace():
+            end -= 1
+        if end == start or _is_abbreviated(
+            text[max(start, end - 16) : end], text[match.end() : match.end() + 1]
+        ):
             continue
-        sentences.append(candidate)
-        start = match.end()
-    rest = text[start:].strip()
-    return [*sentences, rest] if rest else sentences
+        yield from _short_spans(text, start, end)
+        start = end
+    if start < len(text):
+        yield from _short_spans(text, start, len(text))
 
 
-def _is_abbreviated(candidate: str, following: str) -> bool:
-    tail = candidate[-16:]
+def _short_spans(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    while end - start > LONGEST_SENTENCE:
+        limit = start + LONGEST_SENTENCE
+        space = max(text.rfind(" ", start + 1, limit), text.rfind("\n", start + 1, limit))
+        cut = space if space > start else limit
+        yield start, cut
+        start = cut
+    yield start, end
+
+
+def _is_abbreviated(tail: str, following: str) -> bool:
     if not _ABBREVIATION.search(tail):
         return False
     return not (following.isupper() and _MAY_END.search(tail))

@@ -1,124 +1,183 @@
-"""Where text comes from: named samples and the user's own files."""
+"""Where text comes from: specs such as `text:/data/*.txt`, and the units their work is cut into."""
 
+import dataclasses
 import hashlib
-import os
+import re
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Protocol
 
 from etils import epath
 
-from plmjax.data.pydoc_sample import PydocSample
-from plmjax.data.sentences import split_sentences
+from plmjax.data import formats, tables
+from plmjax.data.cleaning import Document
+from plmjax.data.files import compression, is_blank, line_start, lines, matches, opened
+from plmjax.data.formats import Unit
+from plmjax.data.pydoc_sample import pydoc_sample
 from plmjax.errors import UserError
+from plmjax.settings import nearest
+
+UNIT_BYTES = 16 << 20
+"""An uncompressed file of lines is cut into units of about this size."""
+
+KINDS = {
+    "text": "files with blank lines between documents",
+    "lines": "a document a line",
+    "files": "a document a file",
+    "jsonl": "JSON lines; options field, language_field",
+    "tsv": "translation pairs, tab-separated; option columns=0+1",
+    "parquet": "Parquet files; options field, language_field",
+    "arrow": "a folder that Hugging Face datasets saved",
+    "tfds": "a TensorFlow dataset: NAME, NAME/CONFIG or NAME:SPLIT",
+    "sample": "sample:pydoc, the documentation on this machine",
+}
+_OPTIONS = {
+    "jsonl": {"field", "language_field"},
+    "parquet": {"field", "language_field"},
+    "arrow": {"field", "language_field"},
+    "tfds": {"field", "language_field"},
+    "tsv": {"columns"},
+}
+_SPEC = re.compile(r"(?P<kind>[a-z]+)(?:\[(?P<options>[^\]]*)\])?:(?P<target>.*)", re.DOTALL)
+_NAMED = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)=(?P<spec>.*)", re.DOTALL)
+_TAKEN = ("train", "held_out", "parts")
 
 
-class Source(Protocol):
-    """Text, document by document, in an order that never changes."""
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Text, document by document, in an order that never changes.
+
+    Attributes:
+      name: in the store.
+      kind, target: what the spec says before and after its colon.
+      options: what it says between brackets, with defaults.
+    """
 
     name: str
+    kind: str
+    target: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def spec(self) -> str:
+        """As the user writes it, without its name."""
+        options = ",".join(f"{key}={value}" for key, value in self.options)
+        return f"{self.kind}{f'[{options}]' if options else ''}:{self.target}"
+
+    def units(self) -> list[Unit]:
+        """The pieces that its work is cut into, in corpus order, whoever does them.
+
+        Raises:
+          UserError: where there is nothing to read.
+        """
+        if self.kind == "sample":
+            sample = pydoc_sample()
+            return [self._unit(self.target, sample.total_bytes, sample.fingerprint())]
+        if self.kind in ("parquet", "arrow", "tfds"):
+            found = list(tables.units(self.kind, self.target))
+            return [self._unit(path, size, mark, *at) for path, size, mark, at in found]
+        found = [unit for path in matches(self.target) for unit in self._units_of_file(path)]
+        if not any(unit.size for unit in found):
+            raise UserError(f"the files of '{self.spec}' are empty; give files with text")
+        return found
 
     @property
     def total_bytes(self) -> int:
-        """How many raw bytes `documents` goes through, for a progress bar."""
+        """How many raw bytes there are to go through."""
+        return sum(unit.size for unit in self.units())
 
     def fingerprint(self) -> str:
-        """Hex digest of the raw content."""
-
-    def documents(self, advance: Callable[[int], None] = ...) -> Iterator[list[str]]:
-        """Yields documents as lists of sentences, and reports raw bytes to `advance`."""
-
-
-def open_source(name: str) -> Source:
-    """The source called `name`: `sample:pydoc`, or `text:` and a path or glob.
-
-    Raises:
-      UserError: for an unknown name, and where no file matches.
-    """
-    if name == PydocSample.name:
-        return PydocSample()
-    if name.startswith("text:"):
-        return TextFiles(name.removeprefix("text:"))
-    raise UserError(
-        f"data source '{name}' is unknown; give '{PydocSample.name}' or 'text:/path/to/*.txt'"
-    )
-
-
-class TextFiles:
-    """The source `text:GLOB`: UTF-8 files, with blank lines between documents.
-
-    Within a document each line is a piece of text that is split further into sentences, so that
-    one sentence per line (the format of google-research/bert) and one paragraph per line both
-    work. The end of a file ends a document.
-    """
-
-    def __init__(self, pattern: str):
-        self.name = f"text:{pattern}"
-        self._paths = _matches(os.path.expanduser(pattern))
-        self.total_bytes = sum(path.stat().length for path in self._paths)
-        if not self.total_bytes:
-            raise UserError(f"the text files of '{self.name}' are empty; give files with text")
-
-    def fingerprint(self) -> str:
-        """Hex digest over the contents of all files, in the order of their paths."""
-        digest = hashlib.sha256()
-        for path in self._paths:
+        """Hex digest of the raw content, whatever the names of its files."""
+        if self.kind == "sample":
+            return pydoc_sample().fingerprint()
+        digest = hashlib.sha256(f"{self.kind} {self.options}\0".encode())
+        for path in matches(self.target):
             digest.update(f"{path.stat().length}\0".encode())
-            with _opened(path) as file:
+            with opened(path) as file:
                 while block := file.read(1 << 20):
                     digest.update(block)
         return digest.hexdigest()
 
-    def documents(self, advance: Callable[[int], None] = lambda _: None) -> Iterator[list[str]]:
-        """Yields each document as a list of sentences.
+    def documents(self, advance: Callable[[int], None] = lambda _: None) -> Iterator[Document]:
+        """Yields all documents; `advance` is told of the raw bytes gone by.
 
         Raises:
-          UserError: where a file is not UTF-8; its name and the offset of the byte are told.
+          UserError: for what cannot be read, with file and offset.
         """
-        for path in self._paths:
-            sentences: list[str] = []
-            for line in _utf8_lines(path, advance):
-                if line.strip():
-                    sentences.extend(split_sentences(line))
-                elif sentences:
-                    yield sentences
-                    sentences = []
-            if sentences:
-                yield sentences
+        for unit in self.units():
+            yield from formats.documents(unit, advance)
+
+    def _unit(self, path: str, size: int, mark: str, begin: int = 0, end: int | None = None):
+        return Unit(self.name, self.kind, self.options, str(path), begin, end, size, mark)
+
+    def _units_of_file(self, path: epath.Path) -> list[Unit]:
+        about = path.stat()
+        mark = f"{about.length} {about.mtime}"
+        if self.kind == "files" or about.length <= UNIT_BYTES or compression(path):
+            return [self._unit(path, about.length, mark)]
+        borders = list(_borders(path, about.length, self.kind == "text"))
+        pairs = zip(borders, [*borders[1:], about.length], strict=True)
+        return [self._unit(path, end - begin, mark, begin, end) for begin, end in pairs]
 
 
-def _matches(pattern: str) -> list[epath.Path]:
-    fixed = pattern
-    while any(wildcard in fixed for wildcard in "*?["):
-        fixed = os.path.dirname(fixed)
-    root = epath.Path(fixed or ".")
-    if fixed == pattern:
-        paths = [root]
-    else:
-        paths = sorted(root.glob(pattern[len(fixed) :].lstrip("/"))) if root.is_dir() else []
-    paths = [path for path in paths if path.is_file()]
-    if not paths:
-        raise UserError(f"no file matches 'text:{pattern}'; give a path or a quoted glob of files")
-    return paths
+def parse_source(text: str, defaults: dict[str, str] | None = None, name: str = "") -> Source:
+    """The source of a spec `NAME=KIND[OPTION=VALUE,...]:TARGET`; NAME= may be left out.
+
+    Args:
+      text: the spec.
+      defaults: options for the kinds that take them.
+      name: where the spec has none; without it, the kind (of a sample, the target).
+
+    Raises:
+      UserError: for what is no spec.
+    """
+    named = _NAMED.fullmatch(text)
+    spec = _SPEC.fullmatch(named["spec"] if named else text)
+    if spec is None:
+        raise UserError(
+            f"data source '{text}' is no NAME=KIND:TARGET, such as wiki=text:/data/*.txt; "
+            f"kinds: {', '.join(KINDS)}"
+        )
+    kind, target = spec["kind"], spec["target"]
+    if kind not in KINDS or (kind == "sample" and target != "pydoc"):
+        raise UserError(
+            f"data source '{text}' is unknown; give 'sample:pydoc' or 'text:/path/to/*.txt', or "
+            f"one of the kinds {', '.join(KINDS)}"
+        )
+    known = {"language", *_OPTIONS.get(kind, ())}
+    options = {key: value for key, value in (defaults or {}).items() if key in known and value}
+    for word in filter(None, (spec["options"] or "").split(",")):
+        key, equals, value = word.partition("=")
+        if key not in known or not equals:
+            raise UserError(f"data source '{text}' has the option '{word}'{nearest(key, known)}")
+        options[key] = value
+    name = named["name"] if named else name or (target if kind == "sample" else kind)
+    if name in _TAKEN:
+        raise UserError(f"a source cannot be called '{name}'; give it another name before the '='")
+    return Source(name, kind, target, tuple(sorted(options.items())))
 
 
-def _opened(path: epath.Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error}; check its permissions") from None
+def open_source(text: str) -> Source:
+    """The one source of a spec such as `sample:pydoc` or `text:/data/*.txt`, found to be there.
+
+    Raises:
+      UserError: for an unknown spec, and where no file matches or all are empty.
+    """
+    source = parse_source(text)
+    source.units()
+    return source
 
 
-def _utf8_lines(path: epath.Path, advance: Callable[[int], None]) -> Iterator[str]:
-    offset = 0
-    with _opened(path) as file:
-        for line in file:
-            try:
-                text = line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{path} is not UTF-8: byte 0x{line[error.start]:02x} at offset "
-                    f"{offset + error.start}; convert it (iconv -t utf-8) or leave it out"
-                ) from None
-            offset += len(line)
-            advance(len(line))
-            yield text.removeprefix("\ufeff")
+def _borders(path: epath.Path, size: int, at_blank_lines: bool) -> Iterator[int]:
+    """Where an uncompressed file of lines is cut: at line starts, or after blank lines."""
+    border = 0
+    with opened(path) as file:
+        while border < size:
+            yield border
+            border = line_start(file, border + UNIT_BYTES, str(path))
+            if at_blank_lines and border < size:
+                file.seek(border)
+                begin = border
+                for offset, line in lines(file, str(path), begin):
+                    border = offset + len(line)
+                    # A document beyond the limit is cut by its reader, too.
+                    if is_blank(line) or border - begin > formats.LONGEST_DOCUMENT:
+                        break

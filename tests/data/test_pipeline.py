@@ -44,7 +44,7 @@ def unmasked(batch):
 
 
 def test_batches_are_what_the_spec_says(corpus, config):
-    source = Input(corpus.train, corpus.tokenizer, config, seed=0)
+    source = Input(corpus.train["text"], corpus.tokenizer, config, seed=0)
     batch = source.batch(0)
     assert batch.keys() == source.spec.keys()
     for key, (shape, dtype) in source.spec.items():
@@ -54,7 +54,7 @@ def test_batches_are_what_the_spec_says(corpus, config):
 
 def test_the_layout_is_cls_a_sep_b_sep(corpus, config):
     tokenizer = corpus.tokenizer
-    for batch in Input(corpus.train, tokenizer, config, seed=0).batches(0, 20):
+    for batch in Input(corpus.train["text"], tokenizer, config, seed=0).batches(0, 20):
         tokens = unmasked(batch)
         length = batch["attention_mask"].sum(1)
         place = np.arange(config.seq_len)[None]
@@ -71,10 +71,12 @@ def test_the_layout_is_cls_a_sep_b_sep(corpus, config):
 
 def test_real_next_text_follows_in_the_corpus(corpus):
     """Labels against the text itself: B really comes right after A, or from another place."""
-    flat = np.concatenate(list(corpus.train.blocks())).astype(np.int32)
+    flat = np.concatenate(list(corpus.train["text"].blocks())).astype(np.int32)
     text = flat.astype("<i4").tobytes()
     tokenizer = corpus.tokenizer
-    source = Input(corpus.train, tokenizer, dataclasses.replace(CONFIG, seq_len=128), seed=3)
+    source = Input(
+        corpus.train["text"], tokenizer, dataclasses.replace(CONFIG, seq_len=128), seed=3
+    )
     follows = {0: [], 1: []}
     for batch in source.batches(0, 30):
         tokens, length = unmasked(batch), batch["attention_mask"].sum(1)
@@ -88,11 +90,11 @@ def test_real_next_text_follows_in_the_corpus(corpus):
 
 
 def test_any_number_of_hosts_reads_the_same_bytes(corpus, config):
-    whole = list(Input(corpus.train, corpus.tokenizer, config, seed=5).batches(3, 9))
+    whole = list(Input(corpus.train["text"], corpus.tokenizer, config, seed=5).batches(3, 9))
     for count in (2, 4):
         hosts = [
             Input(
-                corpus.train,
+                corpus.train["text"],
                 corpus.tokenizer,
                 config,
                 seed=5,
@@ -104,25 +106,29 @@ def test_any_number_of_hosts_reads_the_same_bytes(corpus, config):
         parts = zip(*(host.batches(3, 9) for host in hosts), strict=True)
         assert all(same(joined(part), batch) for part, batch in zip(parts, whole, strict=True))
         passes = zip(*(host.evaluation_batches() for host in hosts), strict=True)
-        single = Input(corpus.train, corpus.tokenizer, config, seed=5).evaluation_batches()
+        single = Input(corpus.train["text"], corpus.tokenizer, config, seed=5).evaluation_batches()
         assert all(same(joined(part), batch) for part, batch in zip(passes, single, strict=True))
 
 
 def test_jumping_to_a_step_equals_reading_up_to_it(corpus, config):
-    read = Input(corpus.train, corpus.tokenizer, config, seed=1)
+    read = Input(corpus.train["text"], corpus.tokenizer, config, seed=1)
     epoch = read.epoch_size() // config.batch_size
     steps = list(read.batches(0, epoch + 20))
     for step in (0, 7, epoch - 1, epoch, epoch + 19):
-        assert same(Input(corpus.train, corpus.tokenizer, config, seed=1).batch(step), steps[step])
+        assert same(
+            Input(corpus.train["text"], corpus.tokenizer, config, seed=1).batch(step), steps[step]
+        )
     endless = read.batches(epoch)
     assert same(next(endless), steps[epoch])
     assert not same(steps[0], steps[1])
-    assert not same(Input(corpus.train, corpus.tokenizer, config, seed=2).batch(0), steps[0])
+    assert not same(
+        Input(corpus.train["text"], corpus.tokenizer, config, seed=2).batch(0), steps[0]
+    )
 
 
 def test_dynamic_masks_differ_between_epochs_and_static_ones_repeat(corpus):
     def epochs(config):
-        source = Input(corpus.train, corpus.tokenizer, config, seed=0)
+        source = Input(corpus.train["text"], corpus.tokenizer, config, seed=0)
         size = source.epoch_size()
         rows = {0: set(), 1: set()}
         for step, batch in enumerate(source.batches(0, 2 * size // config.batch_size)):
@@ -138,7 +144,7 @@ def test_dynamic_masks_differ_between_epochs_and_static_ones_repeat(corpus):
 
 def test_evaluation_goes_once_over_everything_and_is_always_the_same(corpus):
     config = dataclasses.replace(CONFIG, batch_size=16)
-    source = Input(corpus.held_out, corpus.tokenizer, config, seed=0)
+    source = Input(corpus.held_out["text"], corpus.tokenizer, config, seed=0)
     first, second = list(source.evaluation_batches()), list(source.evaluation_batches())
     assert all(same(a, b) for a, b in zip(first, second, strict=True))
     weights = np.concatenate([batch["next_sentence_weights"] for batch in first])
@@ -149,21 +155,15 @@ def test_evaluation_goes_once_over_everything_and_is_always_the_same(corpus):
     assert (masked[real:] == 0).all()
     assert (masked[:real].sum(1) >= 1).all()
     counts = np.bincount(np.concatenate([unmasked(b).reshape(-1) for b in first]))
-    held_out = np.bincount(np.concatenate(list(corpus.held_out.blocks())))
+    held_out = np.bincount(np.concatenate(list(corpus.held_out["text"].blocks())))
     assert (counts[5 : len(held_out)] > 0)[held_out[5:] > 20].all()
-
-
-def test_reading_from_disk_gives_the_same_batches(corpus):
-    on_disk = SplitReader(corpus.train.path, corpus.manifest["splits"]["train"], held_bytes=0)
-    expected = Input(corpus.train, corpus.tokenizer, CONFIG, seed=0).batch(2)
-    assert same(Input(on_disk, corpus.tokenizer, CONFIG, seed=0).batch(2), expected)
 
 
 def test_damage_found_while_training_is_one_clear_line(corpus, monkeypatch):
     def damaged(*_):
         raise UserError("the token store is damaged")
 
-    source = Input(corpus.train, corpus.tokenizer, CONFIG, seed=0)
+    source = Input(corpus.train["text"], corpus.tokenizer, CONFIG, seed=0)
     monkeypatch.setattr(SplitReader, "read", damaged)
     with pytest.raises(UserError, match="is damaged"):
         source.batch(0)
@@ -189,11 +189,11 @@ def test_settings_that_make_no_sense_are_refused(changes, message):
 
 def test_a_batch_that_does_not_divide_and_a_corpus_too_small_are_refused(corpus):
     with pytest.raises(UserError, match="batch_size=8 does not divide by 3"):
-        Input(corpus.train, corpus.tokenizer, CONFIG, seed=0, process_count=3)
+        Input(corpus.train["text"], corpus.tokenizer, CONFIG, seed=0, process_count=3)
     large = dataclasses.replace(CONFIG, batch_size=100_000)
     with pytest.raises(UserError, match="less than one batch of 100000"):
-        Input(corpus.train, corpus.tokenizer, large, seed=0).batches()
-    small = _OneDocument(corpus.train)
+        Input(corpus.train["text"], corpus.tokenizer, large, seed=0).batches()
+    small = _OneDocument(corpus.train["text"])
     with pytest.raises(UserError, match="1 document"):
         Input(small, corpus.tokenizer, CONFIG, seed=0)
 

@@ -1,7 +1,6 @@
 import dataclasses
 import errno
 import itertools
-import json
 import os
 import pathlib
 import signal
@@ -11,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from plmjax.data import preparation
+from plmjax.data import merging
 from plmjax.data.preparation import CorpusConfig, open_prepared, prepare
 from plmjax.errors import UserError
 from tests.data.conftest import make_text
@@ -25,14 +24,15 @@ def entries(config):
 def test_tokens_are_those_of_the_text(text_config):
     prepared = prepare(text_config, quiet=True)
     documents = make_text(40).strip().split("\n\n")
-    assert prepared.train.documents + prepared.held_out.documents == len(documents)
-    assert 1 <= prepared.held_out.documents <= 20
+    train, held_out = prepared.train["text"], prepared.held_out["text"]
+    assert train.documents + held_out.documents == len(documents)
+    assert 1 <= held_out.documents <= 20
     expected = {
         tuple(np.concatenate(prepared.tokenizer.encode_batch(document.split("\n"))).tolist())
         for document in documents
     }
     found = set()
-    for split in (prepared.train, prepared.held_out):
+    for split in (train, held_out):
         places = split.sentence_offsets[split.document_offsets]
         for start, end in itertools.pairwise(places):
             found.add(tuple(split.read(np.array([start]), np.array([end - start])).tolist()))
@@ -93,7 +93,7 @@ def test_another_vocabulary_than_the_stores_is_refused(text_config):
     lines = vocabulary.read_text().split("\n")
     lines[10], lines[11] = lines[11], lines[10]
     vocabulary.write_text("\n".join(lines))
-    with pytest.raises(UserError, match=r"vocabulary .* is not the one its tokens were made with"):
+    with pytest.raises(UserError, match=r"vocab\.txt is not the one that the tokens"):
         prepare(text_config, quiet=True)
 
 
@@ -131,7 +131,7 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(text_config, monkeypat
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(preparation.SplitWriter, "finish", full)
+    monkeypatch.setattr(merging.SplitWriter, "finish", full)
     with pytest.raises(UserError, match=r"no space left on the disk; make room"):
         prepare(text_config, quiet=True)
     assert entries(text_config) == []
@@ -139,7 +139,7 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(text_config, monkeypat
 
 KILLED = """
 import os, signal, sys
-from plmjax.data import preparation, store, tokenizers
+from plmjax.data import manifest, merging, preparation, parts, workers
 
 class Killed:
     def __call__(self, *args, **kwargs):
@@ -154,12 +154,12 @@ preparation.prepare(config, quiet=True)
 @pytest.mark.parametrize(
     "moment",
     [
-        "preparation.SplitWriter = Killed()",
-        "preparation._content_digest = Killed()",
-        "preparation.json.dumps = Killed()",
+        "parts.part_path = workers.make_part = Killed()",
+        "merging.SplitWriter.finish = Killed()",
+        "manifest.write_manifest = Killed()",
         "os.rename = Killed()",
     ],
-    ids=["before writing", "after writing", "before the manifest", "before renaming"],
+    ids=["before writing", "while storing", "before the manifest", "before renaming"],
 )
 def test_a_killed_preparation_leaves_nothing_usable_and_is_cleared_away(text_config, moment):
     arguments = [repr(dataclasses.asdict(text_config)), moment]
@@ -186,12 +186,18 @@ def test_two_processes_that_prepare_at_once_agree(text_config):
 
 def test_the_manifest_says_how_it_was_made(text_config):
     prepared = prepare(text_config, quiet=True)
-    manifest = json.loads((pathlib.Path(prepared.path) / "manifest.json").read_text())
-    assert manifest["settings"] == dataclasses.asdict(text_config)
-    assert manifest["source"] == text_config.source
-    assert manifest["tokenizer_digest"] == prepared.tokenizer.digest
-    assert set(manifest["versions"]) == {"python", "numpy", "tensorstore", "tokenizers"}
-    assert manifest["splits"]["train"]["arrays"]["tokens"]["dtype"] == "uint16"
+    source = prepared.manifest["sources"]["text"]
+    assert source["spec"] == text_config.source
+    assert source["held_out"] == 0.2
+    assert source["counts"] == {"documents_read": 40}
+    assert prepared.manifest["tokenizer"]["digest"] == prepared.tokenizer.digest
+    assert set(prepared.manifest["versions"]) == {"python", "numpy", "tensorstore", "tokenizers"}
+    assert source["splits"]["train"]["arrays"]["tokens"]["dtype"] == "uint16"
+
+
+def test_a_store_made_before_is_opened(text_config):
+    first = prepare(text_config, quiet=True)
+    assert prepare(CorpusConfig(store=first.path), quiet=True).digest == first.digest
 
 
 def test_importing_the_room_imports_neither_jax_nor_tensorflow():
