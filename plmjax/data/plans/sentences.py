@@ -5,7 +5,6 @@ Follows fairseq's `sample_break_mode` "complete" (FULL-SENTENCES) and "complete_
 makes it a block that is too long.
 """
 
-import bisect
 import dataclasses
 
 import numpy as np
@@ -17,7 +16,7 @@ from plmjax.data.plans.examples import Examples, Split, ranges
 from plmjax.data.plans.layout import RUN, Layout, make_layout
 from plmjax.data.tokenizers import Tokenizer
 
-_UNITS_AT_ONCE = 1 << 20
+_UNITS_AT_ONCE = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,14 +158,17 @@ def complete(
     while first < total:
         # A block has at most `budget` sentences, so this many more are looked at.
         base, stop = first, min(total, first + _UNITS_AT_ONCE + budget)
-        units = np.arange(base, stop)
-        shift = 0
+        begins, ends = offsets[base:stop], offsets[base + 1 : stop + 1]
         if separator:
-            shift = separator * (np.searchsorted(document_offsets, units, side="right") - 1)
-        begins, ends = (offsets[units] + shift).tolist(), (offsets[units + 1] + shift).tolist()
-        end = total if stop == total else base + _UNITS_AT_ONCE
-        while first < end:
-            starts.append(first)
-            place = first - base
-            first = base + bisect.bisect_right(ends, begins[place] + budget, place)
+            low = np.searchsorted(document_offsets, base, side="right") - 1
+            high = np.searchsorted(document_offsets, stop)
+            bounds = np.clip(document_offsets[low : high + 1], base, stop)
+            shift = separator * np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+            begins, ends = begins + shift, ends + shift
+        following = np.searchsorted(ends, begins + budget, side="right").tolist()
+        place, end = 0, total - base if stop == total else _UNITS_AT_ONCE
+        while place < end:
+            starts.append(base + place)
+            place = following[place]
+        first = base + place
     return np.array(starts, np.int64)
