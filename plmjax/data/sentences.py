@@ -6,11 +6,13 @@ from collections.abc import Iterator
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff"
 _ENDING = re.compile(
     rf"""
-    (?<=[.!?…])["'’”)\]]*\s+(?=["'‘“(\[]*[A-Z0-9À-Þ])  # Latin: a stop, a space, a new beginning
-    | (?: (?<=[。！？；])(?![。！？；…])                    # Chinese: the last of some stops,
-        | (?<=……)(?![。！？；…]) )                        # or of an ellipsis, is enough,
-      [”’」』）】》]*+(?![，、：。！？；])                    # unless the quote goes on in a sentence
-    | (?<=[{_HAN}][!?])(?=[{_HAN}“‘「『（《])               # the same with half-width stops
+    # Latin: a stop, a space, a new beginning
+    (?<=[.!?…])["'’”)\]]*\s+(?=["'‘“(\[]*[A-Z0-9À-Þ{_HAN}])
+    # Chinese: the last of some stops or an ellipsis is enough, unless a quote or title goes on
+    | (?: (?<=[。！？；])(?![。！？；…]) | (?<=……)(?![。！？；…]) )
+      [”’」』）】]*+(?![，、：。！？；》])
+    # the same with half-width stops
+    | (?<=[{_HAN}][!?])(?=[{_HAN}“‘「『（《])
     """,
     re.VERBOSE,
 )
