@@ -6,6 +6,7 @@ from collections.abc import Iterator
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff"
 _ENDING = re.compile(
     rf"""
+    [.!?…。！？；](?:  # first, by itself: this is what a text is searched for
     # Latin: a stop, a space, a new beginning
     (?<=[.!?…])["'’”)\]]*\s+(?=["'‘“(\[]*[A-Z0-9À-Þ{_HAN}])
     # Chinese: the last of some stops or an ellipsis is enough, unless a quote or title goes on
@@ -13,6 +14,7 @@ _ENDING = re.compile(
       [”’」』）】]*+(?![，、：。！？；》])
     # the same with half-width stops
     | (?<=[{_HAN}][!?])(?=[{_HAN}“‘「『（《])
+    )
     """,
     re.VERBOSE,
 )

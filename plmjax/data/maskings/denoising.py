@@ -107,7 +107,13 @@ class Denoising:
                 gone_BN |= self._deleted(seeds_B, body & ~gone_BN)
             kept_BN, count_B = _closed_up(shown_BN, is_token_BN & ~gone_BN, pad_id)
             tokens_BL, length_B = self._inserted(
-                seeds_B, kept_BN, count_B, inserted_B, seq_len, (mask_id, random_tokens)
+                seeds_B,
+                raw + infilling.draws,
+                kept_BN,
+                count_B,
+                inserted_B,
+                seq_len,
+                (mask_id, random_tokens),
             )
             if self.rotate_probability > 0:
                 tokens_BL = self._rotated(seeds_B, tokens_BL, tf.minimum(length_B, seq_len))
@@ -170,6 +176,7 @@ class Denoising:
     def _inserted(
         self,
         seeds_B: "tf.Tensor",
+        longest: int,
         kept_BN: "tf.Tensor",
         count_B: "tf.Tensor",
         empty_B: "tf.Tensor",
@@ -178,8 +185,8 @@ class Denoising:
     ) -> tuple["tf.Tensor", "tf.Tensor"]:
         """Inserts for empty spans and for `insert_rate`: tokens [B, L] and lengths, uncut."""
         tf = tensorflow()
-        rate = table_of_lengths(lambda n: math.ceil(n * self.insert_rate), 2 * kept_BN.shape[1])
-        random = table_of_lengths(lambda n: math.ceil(n * self.random_share), 2 * kept_BN.shape[1])
+        rate = table_of_lengths(lambda n: math.ceil(n * self.insert_rate), longest)
+        random = table_of_lengths(lambda n: math.ceil(n * self.random_share), longest)
         more_B = tf.where(count_B > 2, tf.gather(rate, count_B + empty_B), 0)
         empty_B = tf.where(count_B > 1, empty_B, 0)
         new_B = empty_B + more_B

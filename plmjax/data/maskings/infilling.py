@@ -30,6 +30,11 @@ class Infilling:
     poisson_mean: float
     length: int
 
+    @property
+    def draws(self) -> int:
+        """Lengths that are drawn: less than one row in 10**13 ends before its budget is used up."""
+        return math.ceil(1.5 * self.length * self.mask_rate / self.poisson_mean) + 64
+
     def marks(
         self, seeds_B: "tf.Tensor", body_BN: "tf.Tensor", is_word_BN: "tf.Tensor"
     ) -> tuple["tf.Tensor", "tf.Tensor"]:
@@ -44,7 +49,7 @@ class Infilling:
         is_word_BN |= body_BN & ~follows_BN
         words_B = tf.reduce_sum(tf.cast(is_word_BN, tf.int32), axis=1)
         budgets = table_of_lengths(lambda n: math.ceil(n * self.mask_rate), self.length)
-        lengths_BK = self._lengths(seeds_B, tf.gather(budgets, words_B), int(budgets[-1]))
+        lengths_BK = self._lengths(seeds_B, tf.gather(budgets, words_B))
         is_empty_BK, lengths_BK = lengths_BK == 0, tf.maximum(lengths_BK, 0)
 
         # Spans that are not empty begin at different words, in random order.
@@ -64,16 +69,14 @@ class Infilling:
         empty_B = tf.reduce_sum(tf.cast(is_empty_BK, tf.int32), axis=1)
         return tf.where(is_rest_BN, self.DELETED, state_BN), empty_B
 
-    def _lengths(self, seeds_B: "tf.Tensor", budget_B: "tf.Tensor", most: int) -> "tf.Tensor":
+    def _lengths(self, seeds_B: "tf.Tensor", budget_B: "tf.Tensor") -> "tf.Tensor":
         """Words of each span until the budget is used up, the last one cut; -1 after that."""
         tf = tensorflow()
-        # So many that less than one row in 10**13 ends before its budget is used up.
-        draws = math.ceil(1.5 * most / self.poisson_mean) + 64
         chances = [math.exp(-self.poisson_mean)]
         while chances[-1] >= 1e-7 or len(chances) < self.poisson_mean:
             chances.append(chances[-1] * self.poisson_mean / len(chances))
         ends = np.rint(np.cumsum(chances) / sum(chances) * slots.WORD_OF_BITS).astype(np.int64)
-        word_BK = slots.high(slots.bits_of(seeds_B, "lengths of spans", draws))
+        word_BK = slots.high(slots.bits_of(seeds_B, "lengths of spans", self.draws))
         flat = tf.searchsorted(ends, tf.reshape(word_BK, [-1]), side="right")
         lengths_BK = tf.reshape(flat, tf.shape(word_BK))
         before_BK = tf.cumsum(lengths_BK, axis=1, exclusive=True)

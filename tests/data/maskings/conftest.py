@@ -12,8 +12,9 @@ from plmjax.data.tokenizers import SPECIAL_TOKENS, WordPiece, train_wordpiece
 
 # Segmented by hand.
 _CHINESE = (
-    "语言 模型 的 预训练 需要 大量 的 文本 。 我们 先 把 文本 切分 成 词语 ， 再 随机 遮盖 其中 的 一部分 。"
-    " 清华大学 的 学生 在 北京 的 图书馆 里 阅读 机器学习 的 论文 。 中华人民共和国 成立 于 一九四九年 。"
+    "语言 模型 的 预训练 需要 大量 的 文本 。 我们 先 把 文本 切分 成 词语 ，"
+    " 再 随机 遮盖 其中 的 一部分 。 清华大学 的 学生 在 北京 的 图书馆 里 阅读 机器学习 的 论文 。"
+    " 中华人民共和国 成立 于 一九四九年 。"
 )
 
 
