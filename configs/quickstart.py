@@ -34,7 +34,7 @@ def get_config():
     config.optimizer.warmup_fraction = 0.05
     config.optimizer.schedule = "linear"
 
-    config.train.steps = 7000
+    config.train.steps = 8000
     config.train.log_every = 100
     config.evaluation.every = 1000
     config.checkpoint.every = 1000

@@ -4,7 +4,7 @@ import ctypes
 import sys
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8  # glibc's malloc.h
-_AS_MUCH_AS_AN_INT_HOLDS = 2**31 - 1
+_NEVER = -1
 
 
 def keep_freed_memory() -> None:
@@ -20,5 +20,5 @@ def keep_freed_memory() -> None:
         return
     mallopt(_ARENA_MAX, 1)
     mallopt(_MMAP_MAX, 0)
-    mallopt(_TRIM_THRESHOLD, _AS_MUCH_AS_AN_INT_HOLDS)
+    mallopt(_TRIM_THRESHOLD, _NEVER)
     mallopt(_TOP_PAD, 64 << 20)
