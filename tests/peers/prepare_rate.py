@@ -13,6 +13,7 @@ With --memory_mb the text is repeated to the sizes given, prepared by the comman
 largest resident set of its process tree is told, pages that processes share counted once (PSS).
 """
 
+import functools
 import os
 import pathlib
 import statistics
@@ -73,7 +74,7 @@ def rates(folder: pathlib.Path) -> None:
         parts.mkdir()
         job = Job(str(folder), str(parts), digest, Cleaning(), 0.05, "collapse")
         progress: list[float] = []
-        workers.make_parts(job, units, WORKERS.value, lambda count: tick(progress, count))
+        workers.make_parts(job, units, WORKERS.value, functools.partial(tick, progress))
         # From the first bytes that are read, so that the start of processes is left out.
         seconds = time.perf_counter() - progress[0]
         if round_:  # the first warms the caches
