@@ -25,9 +25,10 @@ def get_config():
 
     config.data.seq_len = 64
     config.data.batch_size = 16
-    config.data.mask_rate = 0.3
-    config.data.max_predictions = 20
-    config.phases.published_masks = {"start": 0.85, "mask_rate": 0.15, "max_predictions": 10}
+    config.data.masking.mask_rate = 0.3
+    config.data.masking.max_predictions = 20
+    published = {"mask_rate": 0.15, "max_predictions": 10}
+    config.phases.published_masks = {"start": 0.85, "masking": published}
 
     config.optimizer.name = "lamb_google"
     config.optimizer.learning_rate = 4e-3

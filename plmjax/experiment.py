@@ -15,8 +15,9 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from plmjax.data.pipeline import DataConfig, Input
-from plmjax.data.preparation import CorpusConfig, PreparedCorpus, prepare
+from plmjax.data.batch_form import BatchForm, DataConfig, token_counts
+from plmjax.data.pipeline import Input
+from plmjax.data.preparation import CorpusConfig, PreparedCorpus, foreseen_tokenizer, prepare
 from plmjax.data.store import SplitReader
 from plmjax.errors import UserError
 from plmjax.models import bert
@@ -30,6 +31,7 @@ from plmjax.train.optimizers import OptimizerConfig
 from plmjax.train.precision import fastest_dtype
 from plmjax.train.state import TrainState, boxed_parameters, fresh_state, state_shardings
 from plmjax.train.step import evaluation_step, jit_train_step, train_step
+from plmjax.types import OVERFLOW
 
 FAMILIES = {"bert": (bert.Config, bert.PRESETS, bert.Bert)}
 OBJECTIVES = ("bert_pretraining",)
@@ -82,7 +84,8 @@ class Settings:
       `dtype` `auto` takes what is faster on the machine.
     objective: `name`.
     phases: named parts of the run, each with `start`, a fraction of `train.steps`, and the fields
-      of `data` that it changes; before the first of them `data` holds.
+      of `data` that it changes, those of plan and masking one by one; before the first of them
+      `data` holds.
     """
 
     seed: int = 0
@@ -117,12 +120,21 @@ def default_config(family: str, preset: str) -> ConfigDict:
 
 @dataclasses.dataclass(frozen=True)
 class PhasePlan:
-    """A part of the run: the updates from `first` to `last` done, on batches of `data`."""
+    """A part of the run: the updates from `first` to `last` done, on batches of `data`.
+
+    `first_example`: how many examples the phases before it use up, so that none comes twice.
+    """
 
     name: str
     first: int
     last: int
+    first_example: int
     data: DataConfig
+
+    @property
+    def where(self) -> str:
+        """How the user names its settings."""
+        return "config.data" if self.name == "data" else f"config.phases.{self.name}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,12 +145,17 @@ class Experiment:
     phases: tuple[PhasePlan, ...]
     mesh: Mesh
     objective: nn.Module
-    spec: Mapping[str, tuple[tuple[int, ...], Any]]
+    form: BatchForm
     boxed: Any
     optimizer: optax.GradientTransformation
     learning_rate: Callable[[int], Any]
     shardings: TrainState
     abstract_state: TrainState
+
+    @property
+    def spec(self) -> Mapping[str, tuple[tuple[int, ...], Any]]:
+        """Shape and dtype of each array of a batch of the first phase."""
+        return self.form.spec
 
     def fresh_state(self) -> TrainState:
         """The state at step 0, laid out on the mesh."""
@@ -179,7 +196,7 @@ class Experiment:
 
     def parameter_count(self) -> int:
         """How many parameters the model has, rows that pad the vocabulary left out."""
-        return _unpadded_count(self.settings)
+        return _unpadded_count(self.settings, self.form)
 
     def _fresh(self) -> TrainState:
         return fresh_state(self.objective, self.spec, self.optimizer, self.settings.seed)
@@ -228,12 +245,18 @@ def resolved(
     return dataclasses.replace(settings, model=model)
 
 
-def build(settings: Settings, devices: list[jax.Device] | None = None) -> Experiment:
+def build(
+    settings: Settings,
+    devices: list[jax.Device] | None = None,
+    corpus: PreparedCorpus | None = None,
+) -> Experiment:
     """Builds and checks everything a run needs but its data; allocates no array.
 
     Args:
       settings: resolved settings.
       devices: what the mesh is made of; default all there are.
+      corpus: whose tokenizer frames the text; without one, what is known of it before the corpus
+        is prepared.
 
     Raises:
       UserError: for anything that does not fit together.
@@ -241,11 +264,14 @@ def build(settings: Settings, devices: list[jax.Device] | None = None) -> Experi
     mesh = make_mesh(settings.mesh, devices)
     phases = plan_phases(settings)
     model = model_config(settings)
-    for phase in phases:
+    forms = [batch_form(settings, phase, corpus) for phase in phases]
+    for phase, form in zip(phases, forms, strict=True):
         check_phase(settings, phase, model, mesh)
-    objective = _objective(settings)
-    spec = phases[0].data.spec
-    _check_batch_keys(objective, spec)
+        _check_form(phase, form, forms[0], model)
+    objective = _objective(settings, forms[0])
+    for phase, form in zip(phases, forms, strict=True):
+        _check_batch_keys(objective, form.spec, phase)
+    spec = forms[0].spec
     boxed = boxed_parameters(objective, spec)
     optimizer = optimizers.build(settings.optimizer, settings.train.steps, layer_axes(boxed))
     fresh = functools.partial(fresh_state, objective, spec, optimizer, settings.seed)
@@ -258,7 +284,7 @@ def build(settings: Settings, devices: list[jax.Device] | None = None) -> Experi
     )
     rate = optimizers.learning_rate(settings.optimizer, settings.train.steps)
     return Experiment(
-        *(settings, phases, mesh, objective, spec, boxed, optimizer, rate, shardings, abstract)
+        *(settings, phases, mesh, objective, forms[0], boxed, optimizer, rate, shardings, abstract)
     )
 
 
@@ -279,21 +305,70 @@ def plan_phases(settings: Settings) -> tuple[PhasePlan, ...]:
         start = changes.pop("start", None)
         if not isinstance(start, int | float) or not 0.0 <= start < 1.0:
             raise UserError(f"{where}.start={start!r}; expected a fraction of the run, 0 <= x < 1")
+        for key in {"plan", "masking"} & changes.keys():
+            changes[key] = _changed_choice(known[key], changes[key], f"{where}.{key}")
         data = from_config(DataConfig, known | changes, where)
         starts.append((name, round(start * total), data))
     starts.sort(key=lambda item: item[1])
     ends = [first for _, first, _ in starts[1:]] + [total]
-    plans = [
-        PhasePlan(name, first, last, data)
-        for (name, first, data), last in zip(starts, ends, strict=True)
-        if last > first
-    ]
+    plans, used = [], 0
+    for (name, first, data), last in zip(starts, ends, strict=True):
+        if last > first:
+            plans.append(PhasePlan(name, first, last, used, data))
+            used += (last - first) * data.batch_size
     return tuple(plans)
+
+
+def _changed_choice(old: Mapping[str, Any], changes: Any, where: str) -> dict[str, Any]:
+    """A phase's plan or masking: another one, or some fields of the one before it."""
+    if not isinstance(changes, Mapping):
+        raise UserError(f"{where}={changes!r}; expected a section with name or fields")
+    is_other = changes.get("name", old["name"]) != old["name"]
+    return dict(changes) if is_other else {**old, **changes}
+
+
+def batch_form(
+    settings: Settings, phase: PhasePlan, corpus: PreparedCorpus | None = None
+) -> BatchForm:
+    """What the phase's batches are.
+
+    Args:
+      settings: resolved settings.
+      phase: one of `plan_phases`.
+      corpus: see `build`.
+
+    Raises:
+      UserError: where the vocabulary lacks a token, or settings do not fit each other.
+    """
+    if corpus is None:
+        tokenizer = foreseen_tokenizer(settings.corpus)
+        counts = np.ones(tokenizer.vocab_size, np.int64)
+    else:
+        tokenizer = corpus.tokenizer
+        counts = token_counts(list(_named(phase, phase.data.pick, corpus.train).values()))
+    return _named(phase, BatchForm.of, phase.data, tokenizer, counts)
+
+
+def _named(phase: PhasePlan, function: Callable, *arguments: Any) -> Any:
+    """Calls the function; a setting that it finds wrong is named as the user writes it."""
+    fields = {field.name for field in dataclasses.fields(DataConfig)}
+    try:
+        return function(*arguments)
+    except UserError as error:
+        message = str(error)
+        first = message.partition("=")[0].partition(".")[0]
+        if first in fields:
+            raise UserError(f"{phase.where}.{message}") from None
+        for section, key in (("plan", "plan_settings"), ("masking", "masking_settings")):
+            own = {field.name for field in dataclasses.fields(getattr(phase.data, key))}
+            if first in own:
+                raise UserError(f"{phase.where}.{section}.{message}") from None
+        raise
 
 
 def check_phase(settings: Settings, phase: PhasePlan, model: Any, mesh: Mesh) -> None:
     """Raises a UserError if a phase's batches do not fit the model or the mesh."""
-    where = "config.data" if phase.name == "data" else f"config.phases.{phase.name}"
+    where = phase.where
     if phase.data.seq_len > model.max_positions:
         raise UserError(
             f"{where}.seq_len={phase.data.seq_len} is beyond the position table:"
@@ -311,8 +386,21 @@ def check_phase(settings: Settings, phase: PhasePlan, model: Any, mesh: Mesh) ->
             raise UserError(
                 f"config.model.{name}={size} is not divisible by config.mesh.tensor={tensor}"
             )
-    if phase.data.next_sentence != settings.data.next_sentence:
-        raise UserError(f"{where}.next_sentence differs between phases; the heads would too")
+
+
+def _check_form(phase: PhasePlan, form: BatchForm, first: BatchForm, model: Any) -> None:
+    """Raises a UserError if a phase's examples do not fit the model, or the first phase's."""
+    if (form.task, form.labels) != (first.task, first.labels):
+        raise UserError(
+            f"{phase.where}.plan.name={phase.data.plan['name']} has"
+            f" {form.task or 'no'} labels and the first phase {first.task or 'none'}; the model's"
+            " heads would have to change, so give all phases plans with the same labels"
+        )
+    if form.layout.token_types > model.token_types:
+        raise UserError(
+            f"{phase.where}.frame={phase.data.frame} has {form.layout.token_types} token types and"
+            f" config.model.token_types={model.token_types}; choose another frame or more types"
+        )
 
 
 def model_config(settings: Settings) -> Any:
@@ -328,52 +416,76 @@ def open_corpus(settings: Settings, quiet: bool = False) -> PreparedCorpus:
     return prepare(settings.corpus, quiet=quiet)
 
 
-def first_source(splits: Mapping[str, SplitReader]) -> SplitReader:
-    """The split of the corpus's first source, the one that is trained on."""
-    return next(iter(splits.values()))
+def train_input(
+    settings: Settings, corpus: PreparedCorpus, phase: PhasePlan, host: tuple[int, int]
+) -> Input:
+    """The batches of a phase, one host's part of each.
+
+    Args:
+      settings: the run's.
+      corpus: what to read.
+      phase: one of `plan_phases`.
+      host: its index, and how many there are.
+    """
+    return _input(settings, corpus, corpus.train, phase, host)
 
 
-def train_input(settings: Settings, corpus: PreparedCorpus, phase: PhasePlan) -> Input:
-    """The batches of a phase, this process's part of each."""
-    return _input(settings, corpus, first_source(corpus.train), phase.data)
+def held_out_input(
+    settings: Settings, corpus: PreparedCorpus, phase: PhasePlan, host: tuple[int, int]
+) -> Input:
+    """The held-out documents in batches like the phase's; arguments as of `train_input`."""
+    return _input(settings, corpus, corpus.held_out, phase, host)
 
 
-def held_out_input(settings: Settings, corpus: PreparedCorpus, phase: PhasePlan) -> Input:
-    """The held-out documents in batches like the phase's."""
-    return _input(settings, corpus, first_source(corpus.held_out), phase.data)
+def _input(
+    settings: Settings,
+    corpus: PreparedCorpus,
+    splits: Mapping[str, SplitReader],
+    phase: PhasePlan,
+    host: tuple[int, int],
+) -> Input:
+    def opened() -> Input:
+        return Input(
+            splits,
+            corpus.tokenizer,
+            phase.data,
+            settings.seed,
+            token_counts=token_counts(list(phase.data.pick(corpus.train).values())),
+            first_step=phase.first,
+            first_example=phase.first_example,
+            process_index=host[0],
+            process_count=host[1],
+        )
+
+    return _named(phase, opened)
 
 
-def _input(settings: Settings, corpus: PreparedCorpus, split: Any, data: DataConfig) -> Input:
-    return Input(
-        split,
-        corpus.tokenizer,
-        data,
-        settings.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
-
-
-def _objective(settings: Settings) -> nn.Module:
+def _objective(settings: Settings, form: BatchForm) -> nn.Module:
     fields = dict(settings.objective)
     choose(fields.pop("name", ""), dict.fromkeys(OBJECTIVES), "config.objective.name")
     if fields:
         raise UserError(f"config.objective.{next(iter(fields))} is not a setting; there is: name")
     _, _, module = FAMILIES[settings.model["family"]]
-    return BertPretraining(module(model_config(settings)), settings.data.next_sentence)
+    return BertPretraining(module(model_config(settings)), form.labels, form.task)
 
 
-def _check_batch_keys(objective: nn.Module, spec: Mapping[str, Any]) -> None:
-    missing = [key for key in objective.batch_keys() if key not in spec]
-    if missing:
+def _check_batch_keys(objective: nn.Module, spec: Mapping[str, Any], phase: PhasePlan) -> None:
+    needed, taken = objective.batch_keys(), (*objective.optional_keys, OVERFLOW)
+    made = f"{phase.where} (plan {phase.data.plan['name']}, masking {phase.data.masking['name']})"
+    if missing := [key for key in needed if key not in spec]:
         raise UserError(
-            f"config.objective needs {', '.join(missing)} in the batch; config.data makes"
+            f"config.objective needs {', '.join(missing)} in the batch; {made} makes"
             f" {', '.join(spec)}"
+        )
+    if unread := [key for key in spec if key not in needed and key not in taken]:
+        raise UserError(
+            f"{made} makes {', '.join(unread)}, which config.objective.name="
+            f"'bert_pretraining' does not read; choose another plan or masking"
         )
 
 
-def _unpadded_count(settings: Settings) -> int:
+def _unpadded_count(settings: Settings, form: BatchForm) -> int:
     model = {**settings.model, "vocab_multiple": 1}
     plain = dataclasses.replace(settings, model=model)
-    shapes = boxed_parameters(_objective(plain), settings.data.spec)
+    shapes = boxed_parameters(_objective(plain, form), form.spec)
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))

@@ -37,6 +37,9 @@ PROFILE = flags.DEFINE_string("profile_steps", "", "A:B records steps A+1 to B f
 BASELINE_TOKENS = 50_000_000
 """How much of the training text the n-gram baselines count."""
 
+BLANKS = 5
+"""How many sentences with a word left out the report shows."""
+
 
 def main() -> int:
     """Runs what the flags say; returns the exit code."""
@@ -67,7 +70,7 @@ def run(settings: Settings, workdir: str) -> int:
     check_run(settings, work)
     corpus = experiment.open_corpus(settings)
     settings = experiment.resolved(settings, corpus.tokenizer.vocab_size, work.stored_config())
-    plan = experiment.build(settings)
+    plan = experiment.build(settings, corpus=corpus)
     config, about_corpus = dataclasses.asdict(settings), corpus_record(corpus)
     work.check_same_run(config, about_corpus)
 
@@ -91,7 +94,7 @@ def run(settings: Settings, workdir: str) -> int:
         checkpoints.close()
         records = metrics.read_records(work.path / metrics.FILE)
         draw_curves(records, work.path / "curves.png", str(work.path))
-        report = make_report(plan, corpus, inputs.held_out, state)
+        report = make_report(plan, corpus, inputs, state)
         # Last, since a run that has its report counts as complete.
         write_whole(work.path / REPORT_FILE, report.to_json())
     print(f"{report.text()}\n\n{closing(work)}")
@@ -159,11 +162,11 @@ def open_inputs(plan: Experiment, corpus: PreparedCorpus) -> Inputs:
     Raises:
       UserError: if there is too little text for a batch, to train on or held out.
     """
-    settings = plan.settings
-    phases = tuple(experiment.train_input(settings, corpus, phase) for phase in plan.phases)
+    settings, host = plan.settings, (jax.process_index(), jax.process_count())
+    phases = tuple(experiment.train_input(settings, corpus, phase, host) for phase in plan.phases)
     for phase in phases:
-        phase.epoch_size()
-    return Inputs(phases, experiment.held_out_input(settings, corpus, plan.phases[-1]))
+        phase.epoch_sizes()
+    return Inputs(phases, experiment.held_out_input(settings, corpus, plan.phases[-1], host))
 
 
 def train_to_end(
@@ -236,20 +239,27 @@ def profile_hooks(settings: Settings, work: Workdir, done: int) -> list[hooks.Pr
 
 
 def make_report(
-    plan: Experiment, corpus: PreparedCorpus, held_out: Input, state: TrainState
+    plan: Experiment, corpus: PreparedCorpus, inputs: Inputs, state: TrainState
 ) -> Report:
     """Evaluates on all held-out documents, beside baselines from the training text."""
+    held_out, tokenizer = inputs.held_out, corpus.tokenizer
     step = plan.compiled_evaluation_step()
     scores = evaluate(step, state.params, held_out.evaluation_batches(), plan.place)
-    train_split = experiment.first_source(corpus.train)
-    held_out_split = experiment.first_source(corpus.held_out)
-    counts = baselines.count_split(train_split, corpus.tokenizer.vocab_size, BASELINE_TOKENS)
-    others = baselines.masked_lm_baselines(counts, held_out.evaluation_batches())
+    trained_on = list(inputs.phases[-1].splits.values())
+    counts = baselines.count_splits(trained_on, tokenizer.vocab_size, BASELINE_TOKENS)
+    batches = held_out.evaluation_batches()
+    others = baselines.masked_lm_baselines(counts, batches, held_out.form.task)
     masked_logits = plan.compiled_masked_logits()
-    sentences = blanks.pick_blanks(held_out_split, corpus.tokenizer, 5, plan.settings.seed)
+    layout, each = held_out.form.layout, -(-BLANKS // len(held_out.splits))
+    frame = (layout.head_first, layout.tail + layout.end)
+    sentences = [
+        blank
+        for split in held_out.splits.values()
+        for blank in blanks.pick_blanks(split, tokenizer, each, plan.settings.seed, frame)
+    ]
     filled = blanks.fill_blanks(
         sentences,
-        corpus.tokenizer,
+        tokenizer,
         held_out.spec,
         lambda batch: masked_logits(state.params, plan.place(batch)),
     )
@@ -259,14 +269,14 @@ def make_report(
 def opening(plan: Experiment, corpus: PreparedCorpus, done: int) -> str:
     """What is about to happen, in three lines."""
     settings, devices = plan.settings, jax.devices()
-    train_split = experiment.first_source(corpus.train)
-    held_out_split = experiment.first_source(corpus.held_out)
+    trained, held_out = corpus.train.values(), corpus.held_out.values()
     model = settings.model
     begin = f"Resuming at step {done:,} of" if done else "Training for"
     start = f", from the parameters of {settings.init_from}" if settings.init_from else ""
     return (
-        f"Corpus: {train_split.documents:,} documents, {train_split.tokens:,} tokens to train"
-        f" on; {held_out_split.documents:,} documents held out.\n"
+        f"Corpus: {sum(split.documents for split in trained):,} documents,"
+        f" {sum(split.tokens for split in trained):,} tokens to train on;"
+        f" {sum(split.documents for split in held_out):,} documents held out.\n"
         f"Model: {model['family']}, {plan.parameter_count():,} parameters, computing in"
         f" {model['dtype']} on {len(devices)} x {devices[0].device_kind}.\n"
         f"{begin} {settings.train.steps:,} steps with {settings.optimizer.name}{start}."

@@ -59,7 +59,7 @@ def from_config(cls: type[T], section: Any, where: str = "config") -> T:
     except UserError as error:
         # The dataclass knows its field; only here is known where the user finds it.
         message = str(error)
-        own = message.partition("=")[0] in hints
+        own = message.partition("=")[0].partition(".")[0] in hints
         raise UserError(f"{where}.{message}" if own else message) from None
 
 
@@ -83,6 +83,52 @@ def choose(name: str, table: typing.Mapping[str, T], where: str) -> T:
     if name not in table:
         raise UserError(f"{where}='{name}' is unknown{nearest(name, table)}")
     return table[name]
+
+
+def section_of(table: typing.Mapping[str, type], name: str, **changes: Any) -> dict[str, Any]:
+    """The section of a config that chooses `name` from a table of dataclasses.
+
+    It has every field of that dataclass, so that each can be overridden on the command line.
+
+    Raises:
+      UserError: for a name that the table lacks.
+    """
+    fields = dataclasses.fields(choose(name, table, "the name"))
+    return {"name": name, **{field.name: _default(field) for field in fields}, **changes}
+
+
+def chosen(section: typing.Mapping[str, Any], table: typing.Mapping[str, type], where: str) -> Any:
+    """The dataclass that `name` in a section chooses from a table, made of its other fields.
+
+    A field that it lacks may stand there with the default that it has in another dataclass of the
+    table: it is left over from the choice that `--config.SECTION.name=...` has changed.
+
+    Args:
+      section: see `section_of`.
+      table: dataclasses by name.
+      where: how the user names the section, for messages: `config.data.masking`.
+
+    Raises:
+      UserError: for an unknown name, and as `from_config`.
+    """
+    fields = dict(section)
+    cls = choose(fields.pop("name", ""), table, f"{where}.name")
+    known = {field.name for field in dataclasses.fields(cls)}
+    others = [field for other in table.values() for field in dataclasses.fields(other)]
+    left_over = {
+        field.name
+        for field in others
+        if field.name not in known
+        and field.name in fields
+        and fields[field.name] == _default(field)
+    }
+    kept = {key: value for key, value in fields.items() if key not in left_over}
+    return from_config(cls, kept, where)
+
+
+def _default(field: dataclasses.Field) -> Any:
+    made = field.default_factory is not dataclasses.MISSING
+    return field.default_factory() if made else field.default
 
 
 def _checked(hint: Any, value: Any, where: str) -> Any:

@@ -10,6 +10,9 @@ import jax.numpy as jnp
 Batch = Mapping[str, jax.Array]
 """Named arrays, each with the (global) batch on axis 0."""
 
+OVERFLOW = "overflow"
+"""Batch key, int [B]: targets that the masking wanted and that found no slot. Objectives do not see
+it; the metric of the same name is its mean over examples."""
 
 Spec = Mapping[str, tuple[tuple[int, ...], Any]]
 """Shape and dtype of each array of a batch."""

@@ -36,8 +36,8 @@ def bert_batch(
         "token_types": (types_BL * attention_mask_BL).astype(np.int32),
         "attention_mask": attention_mask_BL,
         **masked,
-        "next_sentence": rng.integers(0, 2, size).astype(np.int32),
-        "next_sentence_weights": np.ones(size, np.float32),
+        "label": rng.integers(0, 2, size).astype(np.int32),
+        "label_weights": np.ones(size, np.float32),
     }
 
 

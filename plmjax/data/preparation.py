@@ -19,7 +19,7 @@ from plmjax.data.progress import Reporter
 from plmjax.data.sources import Source, open_source
 from plmjax.data.store import SplitReader
 from plmjax.data.text_settings import TextSettings
-from plmjax.data.tokenizers import Tokenizer, load_tokenizer
+from plmjax.data.tokenizers import SPECIAL_TOKENS, Tokenizer, WordPiece, load_tokenizer
 from plmjax.errors import UserError
 
 
@@ -113,6 +113,27 @@ def prepare(config: CorpusConfig, *, quiet: bool = False) -> PreparedCorpus:
             build_store(workplace, work, Hands(), report)
     report.say(f"corpus: {folder}")
     return open_prepared(folder)
+
+
+def foreseen_tokenizer(config: CorpusConfig) -> Tokenizer:
+    """The tokenizer that the corpus has or will have.
+
+    One that is still to be trained is stood for by a WordPiece of the size that is asked for, with
+    the same special tokens at the same ids, so that a run can be checked before its corpus is
+    prepared.
+
+    Raises:
+      UserError: where a store or a vocabulary is named that is not there.
+    """
+    if config.store:
+        folder = epath.Path(config.store).expanduser()
+        manifest.read_manifest(folder)
+        return load_tokenizer(folder)
+    given = config.text_settings().given_tokenizer()
+    if given is not None:
+        return given
+    others = (f"w{number}" for number in range(config.vocab_size - len(SPECIAL_TOKENS)))
+    return WordPiece((*SPECIAL_TOKENS, *others), config.lowercase)
 
 
 def open_prepared(folder: str | os.PathLike) -> PreparedCorpus:

@@ -1,7 +1,7 @@
 """What a model that has learned only word frequencies scores on the same masked positions."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -77,20 +77,29 @@ class NgramCounts:
         return np.where(total > 0, mixed, self.unigram(right))
 
 
-def count_split(split: Split, vocab_size: int, most: int) -> NgramCounts:
-    """Counts the first documents of a split, at most about `most` tokens, which bounds memory."""
-    starts_D = split.sentence_offsets[split.document_offsets[:-1]]
-    blocks, size = [], 0
-    for block in split.blocks():
-        blocks.append(block)
-        size += len(block)
-        if size >= most:
-            break
-    return NgramCounts.of(np.concatenate(blocks), starts_D[starts_D < size], vocab_size)
+def count_splits(splits: Sequence[Split], vocab_size: int, most: int) -> NgramCounts:
+    """Counts the first documents of each split, about `most` tokens together at the most.
+
+    That bounds memory; splits that are larger get a larger share of it.
+    """
+    total = sum(int(split.sentence_offsets[-1]) for split in splits)
+    starts, blocks, before = [], [], 0
+    for split in splits:
+        allowed = most * int(split.sentence_offsets[-1]) // max(total, 1)
+        size = 0
+        for block in split.blocks():
+            blocks.append(block)
+            size += len(block)
+            if size >= allowed:
+                break
+        starts_D = split.sentence_offsets[split.document_offsets[:-1]]
+        starts.append(before + starts_D[starts_D < size])
+        before += size
+    return NgramCounts.of(np.concatenate(blocks), np.concatenate(starts), vocab_size)
 
 
 def masked_lm_baselines(
-    counts: NgramCounts, batches: Iterable[Mapping[str, np.ndarray]]
+    counts: NgramCounts, batches: Iterable[Mapping[str, np.ndarray]], task: str
 ) -> dict[str, dict[str, float]]:
     """Loss and accuracy of both n-gram models on the masked positions of `batches`.
 
@@ -100,21 +109,22 @@ def masked_lm_baselines(
     Args:
       counts: of the training text.
       batches: with the keys of masked language modelling.
+      task: what the label of sentence pairs is about, such as nsp; empty where there is none.
 
     Returns:
-      `unigram` and `bigram`, each with `mlm_loss` (nats) and `mlm_accuracy`, and where the
-      batches have sentence pairs `majority` with `nsp_accuracy`, of the more frequent label.
+      `unigram` and `bigram`, each with `mlm_loss` (nats) and `mlm_accuracy`, and where there is a
+      `task` `majority` with `{task}_accuracy`, of the most frequent label.
     """
-    lefts, targets, next_sentence = [], [], []
+    lefts, targets, labels = [], [], []
     for batch in batches:
         used = batch["masked_weights"] > 0
         true_BL = batch["tokens"].copy()
         rows = np.nonzero(used)[0]
         true_BL[rows, batch["masked_positions"][used]] = batch["masked_targets"][used]
-        lefts.append(true_BL[rows, batch["masked_positions"][used] - 1])
+        lefts.append(true_BL[rows, np.maximum(batch["masked_positions"][used] - 1, 0)])
         targets.append(batch["masked_targets"][used])
-        if "next_sentence" in batch:
-            next_sentence.append(batch["next_sentence"][batch["next_sentence_weights"] > 0])
+        if task:
+            labels.append(batch["label"][batch["label_weights"] > 0])
     left, target = np.concatenate(lefts), np.concatenate(targets)
     results = {
         "unigram": {
@@ -126,7 +136,7 @@ def masked_lm_baselines(
             "mlm_accuracy": float((target == counts.best_right_V[left]).mean()),
         },
     }
-    if next_sentence:
-        share = float(np.concatenate(next_sentence).mean())
-        results["majority"] = {"nsp_accuracy": max(share, 1 - share)}
+    if task:
+        counts_C = np.bincount(np.concatenate(labels))
+        results["majority"] = {f"{task}_accuracy": float(counts_C.max() / counts_C.sum())}
     return results

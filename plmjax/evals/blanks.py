@@ -22,10 +22,15 @@ class Split(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Blank:
-    """A sentence, int ids with [CLS] and [SEP], and the position of the word left out."""
+    """A sentence with a word left out.
+
+    tokens: int ids, with the frame's special tokens. position: of the missing word. sentence: where
+    the tokens of text are.
+    """
 
     tokens: np.ndarray
     position: int
+    sentence: slice
 
     @property
     def answer(self) -> int:
@@ -33,11 +38,18 @@ class Blank:
         return int(self.tokens[self.position])
 
 
-def pick_blanks(split: Split, tokenizer: Any, count: int, seed: int) -> list[Blank]:
+def pick_blanks(
+    split: Split,
+    tokenizer: Any,
+    count: int,
+    seed: int,
+    frame: tuple[tuple[int, ...], tuple[int, ...]],
+) -> list[Blank]:
     """Sentences from all over the split, each with one whole word to guess.
 
     Sentences have 8 to 24 tokens; the word is one token of at least three letters. The same seed
-    picks the same. There may be fewer than `count` in a small split.
+    picks the same. There may be fewer than `count` in a small split. `frame`: the special ids
+    before and after a sentence.
     """
     random = np.random.default_rng(seed)
     lengths = np.diff(split.sentence_offsets)
@@ -54,8 +66,10 @@ def pick_blanks(split: Split, tokenizer: Any, count: int, seed: int) -> list[Bla
         # A sentence that is mostly names and signs shows nothing.
         if len(whole) < len(ids) // 2:
             continue
-        tokens = np.concatenate([[tokenizer.cls_id], ids, [tokenizer.sep_id]])
-        blanks.append(Blank(tokens, int(random.choice(whole)) + 1))
+        tokens = np.concatenate([frame[0], ids, frame[1]]).astype(np.int32)
+        begin = len(frame[0])
+        sentence_at = slice(begin, begin + len(ids))
+        blanks.append(Blank(tokens, int(random.choice(whole)) + begin, sentence_at))
         if len(blanks) == count:
             break
     return blanks
@@ -91,14 +105,18 @@ def fill_blanks(
         batch["tokens"][row, blank.position] = tokenizer.mask_id
         batch["attention_mask"][row, :size] = 1
         batch["masked_positions"][row, 0] = blank.position
+        if "segment_ids" in batch:
+            batch["segment_ids"][row, :size] = 1
+        if "positions" in batch:
+            batch["positions"][row, :size] = np.arange(size)
     logits_BV = np.asarray(jax.device_get(masked_logits(batch)))[:, 0, : tokenizer.vocab_size]
     filled = []
     for row, blank in enumerate(blanks):
         probabilities_V = np.exp(logits_BV[row] - logits_BV[row].max())
         probabilities_V /= probabilities_V.sum()
         best = np.argsort(-probabilities_V)[:top]
-        before = tokenizer.decode(blank.tokens[1 : blank.position])
-        after = tokenizer.decode(blank.tokens[blank.position + 1 : -1])
+        before = tokenizer.decode(blank.tokens[blank.sentence.start : blank.position])
+        after = tokenizer.decode(blank.tokens[blank.position + 1 : blank.sentence.stop])
         filled.append(
             {
                 "text": f"{before} ____ {after}".strip(),

@@ -40,8 +40,11 @@ class Report:
     def text(self) -> str:
         """The report for a person: a table, then the sentences."""
         columns = {"mlm_loss": "MLM loss", "mlm_accuracy": "MLM accuracy"}
-        if any("nsp_accuracy" in numbers for numbers in self.scores.values()):
-            columns["nsp_accuracy"] = "NSP accuracy"
+        for numbers in self.scores.values():
+            for name in numbers:
+                task, _, what = name.rpartition("_")
+                if what == "accuracy" and name not in columns:
+                    columns[name] = f"{task.upper()} accuracy"
         width = max(len(name) for name in self.scores)
         lines = ["On held-out documents:", ""]
         lines.append("  ".join([" " * width, *(f"{title:>12}" for title in columns.values())]))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from plmjax.errors import UserError
 from plmjax.nn.activations import ACTIVATIONS
+from plmjax.nn.attention import Visible
 from plmjax.nn.blocks import Block
 from plmjax.nn.dense import dense
 from plmjax.nn.embeddings import TokenTable
@@ -148,6 +149,8 @@ class Bert(nn.Module):
         *,
         train: bool,
         all_hidden: bool = False,
+        positions_BL: jax.Array | None = None,
+        segment_ids_BL: jax.Array | None = None,
     ) -> Output:
         """Encodes a batch.
 
@@ -157,17 +160,20 @@ class Bert(nn.Module):
           attention_mask_BL: int, 1 for real tokens, 0 for padding.
           train: whether dropout is on; needs the rng `dropout`.
           all_hidden: whether to return every layer's output.
+          positions_BL: int in [0, max_positions); 0, 1, 2, ... where None.
+          segment_ids_BL: int; tokens attend only to those with the same number. None for one text.
         """
         c = self.config
-        length = tokens_BL.shape[1]
+        positions = jnp.arange(tokens_BL.shape[1]) if positions_BL is None else positions_BL
         x_BLD = (
             self.token_table(tokens_BL)
             + self.type_table.astype(c.dtype)[token_types_BL]
-            + self.position_table.astype(c.dtype)[:length]
+            + self.position_table.astype(c.dtype)[positions]
         )
         x_BLD = dropout(self.embedding_norm(x_BLD), c.hidden_dropout, self, train)
         x_BLD = constrain(x_BLD, BATCH, LENGTH, WIDTH)
-        hidden_BLD, layers_NBLD = self.encoder(x_BLD, attention_mask_BL, train, all_hidden)
+        visible = Visible(attention_mask_BL, segment_ids_BL)
+        hidden_BLD, layers_NBLD = self.encoder(x_BLD, visible, train, all_hidden)
         if all_hidden:
             layers_NBLD = jnp.concatenate([x_BLD[None], layers_NBLD])
         pooled_BD = jnp.tanh(self.pooler(hidden_BLD[:, 0]))

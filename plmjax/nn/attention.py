@@ -1,6 +1,7 @@
 """Self-attention."""
 
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -11,10 +12,29 @@ from plmjax.nn.norms import dropout
 from plmjax.parallel.rules import BATCH, EMBED, HEAD_WIDTH, HEADS, LENGTH, WIDTH, constrain
 
 
+@flax.struct.dataclass
+class Visible:
+    """Which keys a query may attend to.
+
+    mask_BL: int, 1 for keys that may be attended to, 0 for padding.
+    segments_BL: int, of keys and queries: only within the same number; None for all.
+    """
+
+    mask_BL: jax.Array
+    segments_BL: jax.Array | None = None
+
+    def adder(self, mask_value: float) -> jax.Array:
+        """What is added to scores: float32 [B, 1, L] or, with segments, [B, L, L] (query, key)."""
+        is_visible = self.mask_BL[:, None, :] == 1
+        if self.segments_BL is not None:
+            is_visible &= self.segments_BL[:, :, None] == self.segments_BL[:, None, :]
+        return jnp.where(is_visible, 0.0, mask_value)
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention with biased projections, as in BERT.
 
-    Scores and softmax are float32. Padded keys get `mask_value` added to their score; padded
+    Scores and softmax are float32. Keys that are not visible get `mask_value` added; padded
     queries are computed like any other and nobody looks at them.
     """
 
@@ -26,12 +46,12 @@ class SelfAttention(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x_BLD: jax.Array, attention_mask_BL: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x_BLD: jax.Array, visible: Visible, train: bool) -> jax.Array:
         """Attends within each row.
 
         Args:
           x_BLD: float, `dtype`.
-          attention_mask_BL: int, 1 where a key may be attended to.
+          visible: which keys may be attended to.
           train: whether dropout is on; needs the rng `dropout`.
 
         Returns:
@@ -52,8 +72,8 @@ class SelfAttention(nn.Module):
             "BLHK,BMHK->BHLM", query_BLHK, key_BLHK, preferred_element_type=jnp.float32
         )
         scores_BHLL = scores_BHLL * self.head_size**-0.5
-        adder_BL = jnp.where(attention_mask_BL == 1, 0.0, self.mask_value)
-        probabilities_BHLL = jax.nn.softmax(scores_BHLL + adder_BL[:, None, None, :])
+        adder_BLL = visible.adder(self.mask_value)
+        probabilities_BHLL = jax.nn.softmax(scores_BHLL + adder_BLL[:, None])
         probabilities_BHLL = probabilities_BHLL.astype(self.dtype)
         probabilities_BHLL = dropout(probabilities_BHLL, self.dropout_rate, self, train)
         mixed_BLHK = jnp.einsum("BHLM,BMHK->BLHK", probabilities_BHLL, value_BLHK)

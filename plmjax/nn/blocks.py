@@ -5,7 +5,7 @@ import jax
 from jax.typing import DTypeLike
 
 from plmjax.nn.activations import ACTIVATIONS
-from plmjax.nn.attention import SelfAttention
+from plmjax.nn.attention import SelfAttention, Visible
 from plmjax.nn.dense import dense
 from plmjax.nn.initializers import bert_normal
 from plmjax.nn.norms import dropout, layer_norm
@@ -30,12 +30,12 @@ class Block(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x_BLD: jax.Array, attention_mask_BL: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x_BLD: jax.Array, visible: Visible, train: bool) -> jax.Array:
         """One layer.
 
         Args:
           x_BLD: float, `dtype`.
-          attention_mask_BL: int, 1 where a key may be attended to.
+          visible: which keys may be attended to.
           train: whether dropout is on; needs the rng `dropout`.
 
         Returns:
@@ -49,7 +49,7 @@ class Block(nn.Module):
             mask_value=self.mask_value,
             dtype=self.dtype,
             name="attention",
-        )(x_BLD, attention_mask_BL, train)
+        )(x_BLD, visible, train)
         attended_BLD = dropout(attended_BLD, self.hidden_dropout, self, train)
         x_BLD = self._norm("attention_norm")(x_BLD + attended_BLD)
         x_BLD = constrain(x_BLD, BATCH, LENGTH, WIDTH)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 
+from plmjax.nn.attention import Visible
 from plmjax.parallel.rules import LAYERS
 
 REMAT_POLICIES = {
@@ -31,13 +32,13 @@ class Stack(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_BLD: jax.Array, attention_mask_BL: jax.Array, train: bool, all_hidden: bool
+        self, x_BLD: jax.Array, visible: Visible, train: bool, all_hidden: bool
     ) -> tuple[jax.Array, jax.Array | None]:
         """Runs the layers.
 
         Args:
           x_BLD: float, the embeddings.
-          attention_mask_BL: int, 1 where a key may be attended to.
+          visible: which keys may be attended to.
           train: whether dropout is on.
           all_hidden: whether to return every layer's output too.
 
@@ -46,7 +47,7 @@ class Stack(nn.Module):
         """
 
         def body(block: nn.Module, x_BLD: jax.Array):
-            x_BLD = block(x_BLD, attention_mask_BL, train)
+            x_BLD = block(x_BLD, visible, train)
             return x_BLD, (x_BLD if all_hidden else None)
 
         if self.remat != "none":

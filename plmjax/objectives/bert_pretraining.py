@@ -1,4 +1,4 @@
-"""BERT's pretraining objective: masked language modelling and next-sentence prediction."""
+"""BERT's pretraining objective: masked language modelling and a label of the sentence pair."""
 
 from typing import ClassVar
 
@@ -21,10 +21,20 @@ class BertPretraining(nn.Module):
     The head and its logits run on the M masked positions only. The backbone is an encoder with a
     `config`, a `token_table` and an output of `hidden_BLD` and `pooled_BD`.
     Source: google-research/bert run_pretraining.py.
+
+    Attributes:
+      backbone: the encoder.
+      labels: classes of sentence pairs; 0 for no such term.
+      task: what the label is about, which names the term: nsp (0 if the second segment follows the
+        first, 1 if it is random), sop, distance.
     """
 
     backbone: nn.Module
-    next_sentence: bool = True
+    labels: int = 2
+    task: str = "nsp"
+
+    optional_keys: ClassVar[tuple[str, ...]] = ("segment_ids", "positions")
+    """Batch keys that are read where they are."""
 
     monitor: ClassVar[str] = "mlm_loss"
     """The metric by which the best checkpoint is chosen; smaller is better."""
@@ -34,23 +44,23 @@ class BertPretraining(nn.Module):
         self.mlm_head = MaskedLMHead(
             c.activation, c.layer_norm_epsilon, c.initializer_range, c.dtype
         )
-        if self.next_sentence:
+        if self.labels:
             init = bert_normal(c.initializer_range)
-            self.nsp_head = dense(2, (EMBED, TYPES), (TYPES,), init, c.dtype)
+            self.nsp_head = dense(self.labels, (EMBED, TYPES), (TYPES,), init, c.dtype)
 
     @nn.nowrap
     def batch_keys(self) -> tuple[str, ...]:
         """The batch keys the objective reads."""
         keys = ("tokens", "token_types", "attention_mask")
         keys += ("masked_positions", "masked_targets", "masked_weights")
-        return keys + ("next_sentence", "next_sentence_weights") * self.next_sentence
+        return keys + ("label", "label_weights") * bool(self.labels)
 
     @nn.nowrap
     def weights(self, batch: Batch) -> dict[str, jax.Array]:
         """Each term's weight in `batch`, by which its sum is divided."""
         weights = {"mlm": batch["masked_weights"].sum()}
-        if self.next_sentence:
-            weights["nsp"] = batch["next_sentence_weights"].sum()
+        if self.labels:
+            weights[self.task] = batch["label_weights"].sum()
         return weights
 
     def __call__(self, batch: Batch, *, train: bool) -> Loss:
@@ -59,8 +69,8 @@ class BertPretraining(nn.Module):
         Args:
           batch: `tokens`, `token_types`, `attention_mask` int [B, L]; `masked_positions`,
             `masked_targets` int [B, M] and `masked_weights` float [B, M], 0 where a slot is
-            unused; `next_sentence` int [B], 0 if the second segment follows the first and 1 if it
-            is random, and `next_sentence_weights` float [B].
+            unused; with `labels` `label` int [B] and `label_weights` float [B]. Where documents
+            are packed, `segment_ids` and `positions` int [B, L].
           train: whether dropout is on; needs the rng `dropout`.
         """
         output, logits_BMV = self._encode(batch, train)
@@ -71,12 +81,13 @@ class BertPretraining(nn.Module):
         hits_BM = _is_largest(logits_BMV, batch["masked_targets"])
         terms = {"mlm": Mean.of(cross_entropy_BM, weights_BM)}
         metrics = {"mlm_accuracy": Mean.of(hits_BM, weights_BM)}
-        if self.next_sentence:
-            logits_B2 = self.nsp_head(output.pooled_BD).astype(jnp.float32)
-            labels_B, weights_B = batch["next_sentence"], batch["next_sentence_weights"]
-            cross_entropy_B = optax.softmax_cross_entropy_with_integer_labels(logits_B2, labels_B)
-            terms["nsp"] = Mean.of(cross_entropy_B, weights_B)
-            metrics["nsp_accuracy"] = Mean.of(logits_B2.argmax(-1) == labels_B, weights_B)
+        if self.labels:
+            logits_BC = self.nsp_head(output.pooled_BD).astype(jnp.float32)
+            labels_B, weights_B = batch["label"], batch["label_weights"]
+            cross_entropy_B = optax.softmax_cross_entropy_with_integer_labels(logits_BC, labels_B)
+            terms[self.task] = Mean.of(cross_entropy_B, weights_B)
+            hits_B = logits_BC.argmax(-1) == labels_B
+            metrics[f"{self.task}_accuracy"] = Mean.of(hits_B, weights_B)
         return Loss(terms, metrics)
 
     @nn.nowrap
@@ -103,8 +114,10 @@ class BertPretraining(nn.Module):
         order = random.random(spec["tokens"][0]).argsort(axis=1)[:, : slots[1]]
         batch["masked_positions"] = np.sort(order, axis=1).astype(np.int32)
         batch["masked_targets"] = random.integers(vocab_size, size=slots, dtype=np.int32)
-        if self.next_sentence:
-            batch["next_sentence"] = random.integers(2, size=slots[:1], dtype=np.int32)
+        if self.labels:
+            batch["label"] = random.integers(self.labels, size=slots[:1], dtype=np.int32)
+        if "positions" in spec:
+            batch["positions"][:] = np.arange(length)
         return batch
 
     def masked_logits(self, batch: Batch) -> jax.Array:
@@ -113,7 +126,11 @@ class BertPretraining(nn.Module):
 
     def _encode(self, batch: Batch, train: bool):
         output = self.backbone(
-            batch["tokens"], batch["token_types"], batch["attention_mask"], train=train
+            batch["tokens"],
+            batch["token_types"],
+            batch["attention_mask"],
+            **{f"{key}_BL": batch[key] for key in self.optional_keys if key in batch},
+            train=train,
         )
         picked_BMD = jnp.take_along_axis(
             output.hidden_BLD, batch["masked_positions"][:, :, None], axis=1

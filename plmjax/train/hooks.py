@@ -21,7 +21,7 @@ from plmjax.train.checkpoints import Checkpoints
 from plmjax.train.metrics import MetricsWriter
 from plmjax.train.state import TrainState
 from plmjax.train.step import means
-from plmjax.types import Mean
+from plmjax.types import OVERFLOW, Mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,6 +291,8 @@ def progress_line(
             parts.append(f"lr {value:.2e}")
         elif name.endswith("loss"):
             parts.append(f"{name.replace('_', ' ')} {value:.4f}")
+        elif name == OVERFLOW and value:
+            parts.append(f"{value:.2g} targets an example find no slot")
     parts.append(f"{rates['steps_per_second']:.2f} steps/s")
     parts.append(f"{rates['tokens_per_second']:,.0f} tokens/s")
     parts.append(f"{clock(seconds_left)} left")

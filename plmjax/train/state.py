@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh
 
 from plmjax.parallel.rules import parameter_shardings, replicated
-from plmjax.types import Mean
+from plmjax.types import OVERFLOW, Mean
 
 
 @flax.struct.dataclass
@@ -42,7 +42,7 @@ def boxed_parameters(objective: nn.Module, spec: dict) -> Any:
 
 
 def metric_names(objective: nn.Module, spec: dict) -> tuple[str, ...]:
-    """Names of what a train step reports: total, each term, the objective's metrics, the norm."""
+    """Names of what a train step reports: total, terms, metrics, overflow, the gradient's norm."""
     batch = dummy_batch(spec)
 
     def loss():
@@ -51,7 +51,8 @@ def metric_names(objective: nn.Module, spec: dict) -> tuple[str, ...]:
 
     shapes = jax.eval_shape(loss)
     terms = tuple(f"{term}_loss" for term in shapes.terms)
-    return ("loss", *terms, *shapes.metrics, "gradient_norm")
+    overflow = (OVERFLOW,) * (OVERFLOW in spec)
+    return ("loss", *terms, *shapes.metrics, *overflow, "gradient_norm")
 
 
 def fresh_state(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from plmjax.train.state import TrainState
-from plmjax.types import Batch, Loss, Mean
+from plmjax.types import OVERFLOW, Batch, Loss, Mean
 
 
 def train_step(
@@ -44,6 +44,7 @@ def train_step(
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Mean]]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
+        batch, overflow = _without_overflow(batch)
         weights = objective.weights(batch)
         if accumulate == 1:
             (total, loss), grads = gradient(state.params, batch, weights, key)
@@ -58,6 +59,7 @@ def train_step(
             "loss": Mean(total, one),
             **{f"{name}_loss": term for name, term in loss.terms.items()},
             **loss.metrics,
+            **overflow,
             "gradient_norm": Mean(optax.global_norm(grads), one),
         }
         fresh = state.step % log_every == 0
@@ -97,9 +99,20 @@ def evaluation_step(objective: nn.Module) -> Callable[[Any, Batch], Loss]:
     """The loss of a batch without dropout, as sums that add over batches."""
 
     def step(params: Any, batch: Batch) -> Loss:
-        return objective.apply({"params": params}, batch, train=False)
+        batch, overflow = _without_overflow(batch)
+        loss = objective.apply({"params": params}, batch, train=False)
+        return Loss(loss.terms, loss.metrics | overflow)
 
     return step
+
+
+def _without_overflow(batch: Batch) -> tuple[Batch, dict[str, Mean]]:
+    """The batch that objectives read, and the metric of what they do not."""
+    if OVERFLOW not in batch:
+        return batch, {}
+    overflow_B = batch[OVERFLOW].astype(jnp.float32)
+    mean = Mean(overflow_B.sum(), jnp.asarray(overflow_B.shape[0], jnp.float32))
+    return {key: x for key, x in batch.items() if key != OVERFLOW}, {OVERFLOW: mean}
 
 
 def jit_train_step(step: Callable, shardings: TrainState, batch_sharding: Any) -> Callable:

@@ -49,7 +49,7 @@ def test_batches_are_what_the_spec_says(corpus, config):
     assert batch.keys() == source.spec.keys()
     for key, (shape, dtype) in source.spec.items():
         assert (batch[key].shape, batch[key].dtype) == (shape, dtype), key
-    assert ("next_sentence" in batch) == config.next_sentence
+    assert ("label" in batch) == config.next_sentence
 
 
 def test_the_layout_is_cls_a_sep_b_sep(corpus, config):
@@ -80,7 +80,7 @@ def test_real_next_text_follows_in_the_corpus(corpus):
     follows = {0: [], 1: []}
     for batch in source.batches(0, 30):
         tokens, length = unmasked(batch), batch["attention_mask"].sum(1)
-        for row, n, label in zip(tokens, length, batch["next_sentence"], strict=True):
+        for row, n, label in zip(tokens, length, batch["label"], strict=True):
             if n < 128:  # nothing was cut from between A and B
                 first_sep = int((row == tokenizer.sep_id).argmax())
                 pair = np.concatenate([row[1:first_sep], row[first_sep + 1 : n - 1]])
@@ -147,7 +147,7 @@ def test_evaluation_goes_once_over_everything_and_is_always_the_same(corpus):
     source = Input(corpus.held_out["text"], corpus.tokenizer, config, seed=0)
     first, second = list(source.evaluation_batches()), list(source.evaluation_batches())
     assert all(same(a, b) for a, b in zip(first, second, strict=True))
-    weights = np.concatenate([batch["next_sentence_weights"] for batch in first])
+    weights = np.concatenate([batch["label_weights"] for batch in first])
     real = int(weights.sum())
     assert len(weights) - 16 < real <= len(weights)
     assert (np.sort(weights)[::-1] == weights).all()

@@ -65,8 +65,8 @@ def test_scores_on_masked_positions(counts):
         "masked_positions": np.array([[2, 3, 0]]),
         "masked_targets": np.array([[7, 8, 0]]),
         "masked_weights": np.array([[1.0, 1.0, 0.0]]),
-        "next_sentence": np.array([1]),
-        "next_sentence_weights": np.array([1.0]),
+        "label": np.array([1]),
+        "label_weights": np.array([1.0]),
     }
     found = baselines.masked_lm_baselines(counts, [batch])
     bigram = -(math.log(witten_bell(6, 7)) + math.log(witten_bell(7, 8))) / 2

@@ -39,8 +39,8 @@ def batch_spec(length: int) -> dict:
         "masked_positions": (predictions, np.int32),
         "masked_targets": (predictions, np.int32),
         "masked_weights": (predictions, np.float32),
-        "next_sentence": ((BATCH_SIZE,), np.int32),
-        "next_sentence_weights": ((BATCH_SIZE,), np.float32),
+        "label": ((BATCH_SIZE,), np.int32),
+        "label_weights": ((BATCH_SIZE,), np.float32),
     }
 
 

@@ -145,6 +145,6 @@ def inputs(batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
         "token_type_ids": batch["token_types"],
         "attention_mask": batch["attention_mask"],
         "labels": labels_BL,
-        "next_sentence_label": batch["next_sentence"],
+        "next_sentence_label": batch["label"],
     }
     return {name: torch.from_numpy(np.asarray(x, np.int64)) for name, x in arrays.items()}

@@ -48,7 +48,7 @@ def torch_step(config, batch):
         "token_type_ids": torch.tensor(batch["token_types"]).long(),
         "attention_mask": torch.tensor(batch["attention_mask"]).long(),
         "labels": labels,
-        "next_sentence_label": torch.tensor(batch["next_sentence"]).long(),
+        "next_sentence_label": torch.tensor(batch["label"]).long(),
     }
 
     def step():

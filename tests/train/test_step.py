@@ -69,7 +69,7 @@ def test_accumulation_equals_the_large_batch():
     # the second rows of four none at all.
     uneven["masked_weights"][1::2] *= 0.25
     uneven["masked_weights"][1::4] = 0.0
-    uneven["next_sentence_weights"][3::4] = 0.0
+    uneven["label_weights"][3::4] = 0.0
     results = {n: stepper(CONFIG, accumulate=n)(state, uneven) for n in (1, 2, 4)}
     assert results[1][1]["gradient_norm"].sum > 0.1
     for n in (2, 4):
@@ -189,7 +189,7 @@ def test_a_step_moves_nothing_between_host_and_device():
 def test_nothing_masked_is_a_finite_loss():
     empty = batch()
     empty["masked_weights"][:] = 0.0
-    empty["next_sentence_weights"][:] = 0.0
+    empty["label_weights"][:] = 0.0
     for accumulate in (1, 2):
         state, metrics = stepper(CONFIG, accumulate=accumulate)(start(CONFIG), empty)
         assert means(metrics) == {

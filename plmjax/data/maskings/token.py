@@ -59,12 +59,12 @@ class BertMasking:
 
     def bind(self, vocabulary: MaskingVocabulary, seq_len: int) -> BoundMasking:
         """See `base.Masking`."""
-        tf = tensorflow()
         wanted, slots_M = bert_budget(self.mask_rate, self.max_predictions, seq_len)
         everything = slots.RandomTokens(np.arange(vocabulary.vocab_size, dtype=np.int32))
         rule = slots.Replacement(vocabulary.require("mask", "token masking"), everything)
 
         def mask(features: Features) -> Features:
+            tf = tensorflow()
             keys_BL = slots.order_keys(features["seeds"], "masked positions", seq_len)
             keys_BL = tf.where(slots.is_text(features), keys_BL, -1)
             positions_BM = slots.picked(keys_BL, budgets(features, wanted), slots_M)

@@ -90,6 +90,11 @@ class Layout:
             spec["positions"] = row
         return spec
 
+    @property
+    def token_types(self) -> int:
+        """How many token types there are; the finishing tokens of a row have one of their own."""
+        return 2 + bool(self.end) if self.types else 1
+
     def room(self, segments: int = 1) -> int:
         """Tokens of text that fit in a row of so many closed segments."""
         heads = len(self.head_first) + (segments - 1) * len(self.head_other)

@@ -6,6 +6,7 @@ distance is one of ERNIE 2.0's tasks, whose data code was not released: see `Sen
 """
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,6 +31,9 @@ class _PairSettings:
 
     short_seq_prob: float = 0.1
     dupe_factor: int = 0
+
+    task: ClassVar[str] = "nsp"
+    """What the label is about, for names of metrics."""
 
     def __post_init__(self):
         if not 0 <= self.short_seq_prob <= 1:
@@ -83,6 +87,8 @@ class SentenceOrder(_PairSettings):
     A chunk of one sentence takes a random other document as B, with label 1, as published.
     """
 
+    task: ClassVar[str] = "sop"
+
     def bind(self, split: Split, layout: Layout, seed: int) -> ChunkPlan:
         """The plan over a split."""
         return _SentenceOrder(self._checked(split), layout, seed, self)
@@ -97,6 +103,8 @@ class SentenceDistance(_PairSettings):
     where the drawn class is impossible (a chunk of one sentence has no continuation, a short
     document has no elsewhere) B comes from another document.
     """
+
+    task: ClassVar[str] = "distance"
 
     @property
     def labels(self) -> int:

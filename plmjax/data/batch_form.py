@@ -1,0 +1,205 @@
+"""What a batch is: the settings of the input, and the arrays that follow from them."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from plmjax.data.maskings import MASKINGS, BoundMasking, Masking, MaskingVocabulary
+from plmjax.data.mixing import Mixture
+from plmjax.data.plans import PLANS, Layout
+from plmjax.data.store import SplitReader
+from plmjax.data.tokenizers import Tokenizer
+from plmjax.errors import UserError
+from plmjax.settings import chosen, section_of
+
+Spec = dict[str, tuple[tuple[int, ...], np.dtype]]
+
+# What maskings and the input itself read of a row, and the model does not.
+_OF_THE_INPUT = ("seeds", "flags", "label")
+
+
+def plan_config(name: str, **changes: Any) -> dict[str, Any]:
+    """`config.data.plan`: a plan of `plmjax.data.plans.PLANS` with its defaults and `changes`.
+
+    Raises:
+      UserError: for an unknown name.
+    """
+    return section_of(PLANS, name, **changes)
+
+
+def masking_config(name: str, **changes: Any) -> dict[str, Any]:
+    """`config.data.masking`: one of `plmjax.data.maskings.MASKINGS`, with defaults and `changes`.
+
+    Raises:
+      UserError: for an unknown name.
+    """
+    return section_of(MASKINGS, name, **changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """What a batch is.
+
+    Attributes:
+      seq_len: tokens of an example, specials and padding included.
+      batch_size: examples of a step over all hosts.
+      frame: which special tokens surround the text; a name of `plmjax.data.plans.FRAMES`.
+      plan: what an example is made of: `name`, of `plmjax.data.plans.PLANS`, and its fields.
+      masking: what is to be predicted: `name`, of `plmjax.data.maskings.MASKINGS`, and its fields.
+      sources: which of the store's sources are read; all where empty.
+      weights: each source's weight in the mixture; empty to go by their sizes.
+      alpha: without weights a source's share is proportional to its tokens to the power of alpha.
+      prefetch: batches made ahead.
+    """
+
+    seq_len: int = 128
+    batch_size: int = 32
+    frame: str = "bert"
+    plan: dict = dataclasses.field(default_factory=lambda: plan_config("sentence_pairs"))
+    masking: dict = dataclasses.field(default_factory=lambda: masking_config("token"))
+    sources: tuple[str, ...] = ()
+    weights: dict = dataclasses.field(default_factory=dict)
+    alpha: float = 1.0
+    prefetch: int = 4
+
+    def __post_init__(self):
+        if self.seq_len < 8 or self.seq_len >= 1 << 16:
+            raise UserError(f"seq_len={self.seq_len} is out of range; give 8 to 65535")
+        if self.batch_size < 1:
+            raise UserError(f"batch_size={self.batch_size} is none; give 1 or more")
+        if self.prefetch < 1:
+            raise UserError(f"prefetch={self.prefetch} is too small; give 1 or more")
+        _ = self.plan_settings, self.masking_settings, self.mixture  # each says what is wrong
+
+    @property
+    def plan_settings(self) -> Any:
+        """The chosen plan, a dataclass of PLANS."""
+        return chosen(self.plan, PLANS, "plan")
+
+    @property
+    def masking_settings(self) -> Masking:
+        """The chosen masking, a dataclass of MASKINGS."""
+        return chosen(self.masking, MASKINGS, "masking")
+
+    @property
+    def mixture(self) -> Mixture:
+        """How much of each source."""
+        return Mixture({name: float(x) for name, x in self.weights.items()}, self.alpha)
+
+    def pick(self, splits: Mapping[str, SplitReader]) -> dict[str, SplitReader]:
+        """The splits of `sources`, in their order.
+
+        Raises:
+          UserError: where one is not in the store.
+        """
+        for name in self.sources:
+            if name not in splits:
+                raise UserError(
+                    f"sources={','.join(self.sources)}: the store has no source '{name}'; it has "
+                    f"{', '.join(splits)}"
+                )
+        return {name: splits[name] for name in self.sources or splits}
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchForm:
+    """Rows, masks and arrays of a batch, as they follow from settings and a tokenizer.
+
+    Attributes:
+      config: the settings.
+      plan: the chosen plan's settings, still without a split.
+      layout: from an example's pieces to a row.
+      masking: from rows to what the model reads and predicts.
+      spec: shape of the global batch and dtype of every key.
+    """
+
+    config: DataConfig
+    plan: Any
+    layout: Layout
+    masking: BoundMasking
+    spec: Spec
+
+    @classmethod
+    def of(
+        cls, config: DataConfig, tokenizer: Tokenizer, token_counts: np.ndarray | None = None
+    ) -> "BatchForm":
+        """The form of these settings.
+
+        Args:
+          config: the settings.
+          tokenizer: whose special tokens frame the text.
+          token_counts: int64 [vocab_size], of the training text; maskings that draw from them say
+            so if they are missing.
+
+        Raises:
+          UserError: where the vocabulary lacks a token, or settings do not fit each other.
+        """
+        plan, settings = config.plan_settings, config.masking_settings
+        masking = settings.bind(vocabulary_of(tokenizer, token_counts), config.seq_len)
+        layout = plan.layout(config.frame, tokenizer, masking.input_length)
+        form = cls(config, plan, layout, masking, {})
+        if layout.isolate and form.is_rewritten:
+            raise UserError(
+                f"masking.name={config.masking['name']} rewrites whole rows, and plan.name="
+                f"{config.plan['name']} tells documents of a row apart; choose another plan, such "
+                "as full_sentences or blocks"
+            )
+        return dataclasses.replace(form, spec=form._global_spec())
+
+    @property
+    def is_rewritten(self) -> bool:
+        """Whether the masking makes rows of another length or order, so that no place of the
+        layout's is kept."""
+        return "attention_mask" in self.masking.spec
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The layout's arrays that the model reads as they are."""
+        if self.is_rewritten:
+            return ()
+        return tuple(
+            key
+            for key in self.layout.spec
+            if key not in self.masking.spec and key not in _OF_THE_INPUT
+        )
+
+    @property
+    def labels(self) -> int:
+        """How many classes examples have; 0 for none."""
+        return self.plan.labels
+
+    @property
+    def task(self) -> str:
+        """What the label is about, for names of metrics: nsp, sop, distance; empty for none."""
+        return self.plan.task if self.labels else ""
+
+    def _global_spec(self) -> Spec:
+        rows = {key: self.layout.spec[key] for key in self.kept} | self.masking.spec
+        if self.labels:
+            rows |= {"label": ((), np.dtype(np.int32)), "label_weights": ((), np.dtype(np.float32))}
+        return {key: ((self.config.batch_size, *shape), of) for key, (shape, of) in rows.items()}
+
+
+def vocabulary_of(tokenizer: Tokenizer, token_counts: np.ndarray | None) -> MaskingVocabulary:
+    """What maskings need of a tokenizer; `token_counts` int64 [vocab_size] or None."""
+    return MaskingVocabulary(
+        vocab_size=tokenizer.vocab_size,
+        special_ids=tokenizer.special_ids,
+        pad_id=tokenizer.pad_id,
+        mask_id=tokenizer.mask_id,
+        cls_id=tokenizer.cls_id,
+        sep_id=tokenizer.sep_id,
+        bos_id=tokenizer.bos_id,
+        eos_id=tokenizer.eos_id,
+        eod_id=tokenizer.eod_id,
+        sentinel_ids=tokenizer.sentinel_ids,
+        token_counts=token_counts,
+        word_starts=tokenizer.word_starts,
+    )
+
+
+def token_counts(splits: Sequence[SplitReader]) -> np.ndarray:
+    """How often each token stands in all of these splits together: int64 [vocab_size]."""
+    return np.sum([split.token_counts for split in splits], axis=0)
