@@ -1,12 +1,16 @@
 """Measures a config on this machine: python -m plmjax.bench step --config=configs/bert.py:base
 
 step                           the train step of the config's first phase, on random tokens
+input                          its batches, from the store to arrays on the host, no model
 --config=FILE.py[:ARGUMENT]    the config, with overrides: --config.data.batch_size=16
---repeats=N                    timed steps after the warm-up (default 10)
+--repeats=N                    step: timed steps after the warm-up (default 10)
+--seconds=S                    input: how long batches are read (default 5)
 --json                         prints one JSON object instead of a table
 """
 
+import functools
 import json
+import os
 import statistics
 import sys
 import time
@@ -19,10 +23,14 @@ from plmjax.parallel.chips import peak_flops
 
 CONFIG = cli.define_config_flag()
 REPEATS = flags.DEFINE_integer("repeats", 10, "Timed steps after the warm-up.", lower_bound=1)
+SECONDS = flags.DEFINE_float("seconds", 5.0, "How long batches are read.", lower_bound=0.1)
 JSON = flags.DEFINE_bool("json", False, "Print one JSON object.")
 
 WARM_UP = 2
-"""Steps that are not timed, after the one that compiles."""
+"""Steps that are not timed, after the one that compiles; batches of the input likewise."""
+
+FAR = 1_000_000
+"""The step that the input is asked to jump to."""
 
 CONVENTION = (
     "matrix products only, a multiply-add is 2, bidirectional attention in full, the head on the"
@@ -30,12 +38,89 @@ CONVENTION = (
 )
 
 
-def main() -> int:
-    """Measures and prints; returns the exit code."""
-    settings = experiment.resolved(experiment.read_settings(CONFIG.value), None, None)
-    figures = measure_step(experiment.build(settings), REPEATS.value)
-    print(json.dumps(figures) if JSON.value else table(figures))
+def main(what: str) -> int:
+    """Measures `step` or `input` and prints; returns the exit code."""
+    settings = experiment.read_settings(CONFIG.value)
+    if what == "input":
+        figures = measure_input(settings, SECONDS.value)
+        lines = input_lines(figures)
+    else:
+        settings = experiment.resolved(settings, None, None)
+        figures = measure_step(experiment.build(settings), REPEATS.value)
+        lines = step_lines(figures)
+    as_table = "\n".join(f"{name:<11} {text}" for name, text in lines.items())
+    print(json.dumps(figures) if JSON.value else as_table)
     return 0
+
+
+def measure_input(settings: experiment.Settings, seconds: float) -> dict:
+    """Times the batches of the first phase as training reads them, on one host.
+
+    Returns:
+      Figures by name. `places_per_second` counts padding, as the model does; `tokens_per_second`
+      does not.
+    """
+    corpus = experiment.open_corpus(settings)
+    phase = experiment.plan_phases(settings)[0]
+    begin = time.perf_counter()
+    source = experiment.train_input(settings, corpus, phase, (0, 1))
+    source.epoch_sizes()
+    opened = time.perf_counter()
+    next(source.batches())
+    first = time.perf_counter()
+    next(source.batches(FAR))
+    jumped = time.perf_counter()
+    batches = source.batches(FAR)
+    for _ in range(1 + WARM_UP):
+        next(batches)
+    count, tokens, overflow = 0, 0, 0
+    start, cpu = time.perf_counter(), time.process_time()
+    while time.perf_counter() - start < seconds:
+        batch = next(batches)
+        count, tokens = count + 1, tokens + int(batch["attention_mask"].sum())
+        overflow += int(batch["overflow"].sum())
+    wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+    config = phase.data
+    places = count * config.batch_size * config.seq_len
+    return {
+        "cores": os.cpu_count(),
+        "plan": config.plan["name"],
+        "masking": config.masking["name"],
+        "batch": [config.batch_size, config.seq_len],
+        "corpus_tokens": sum(split.tokens for split in source.splits.values()),
+        "epoch_examples": sum(source.epoch_sizes().values()),
+        "packing_efficiency": source.packing_efficiency,
+        "index_seconds": opened - begin,
+        "first_batch_seconds": first - opened,
+        "jump_seconds": jumped - first,
+        "batches": count,
+        "places_per_second": places / wall,
+        "tokens_per_second": tokens / wall,
+        "places_per_cpu_second": places / cpu,
+        "overflow_per_example": overflow / (count * config.batch_size),
+    }
+
+
+def input_lines(figures: dict) -> dict[str, str]:
+    """The figures of the input for a person."""
+    rows, length = figures["batch"]
+    packed = figures["packing_efficiency"].items()
+    lines = {
+        "input": f"plan {figures['plan']}, masking {figures['masking']}, {rows} x {length}",
+        "corpus": f"{figures['corpus_tokens']:,} tokens, {figures['epoch_examples']:,} examples"
+        " an epoch",
+        "index": f"{figures['index_seconds']:.2f} s, before the first batch",
+        "first batch": f"{figures['first_batch_seconds']:.2f} s",
+        "jump": f"{figures['jump_seconds']:.2f} s to the batch of step {FAR:,}",
+        "places/s": f"{figures['places_per_second']:,.0f}, of them"
+        f" {figures['tokens_per_second']:,.0f} tokens; {figures['batches']} batches on"
+        f" {figures['cores']} cores",
+        "by CPU time": f"{figures['places_per_cpu_second']:,.0f} places a second of one core",
+        "overflow": f"{figures['overflow_per_example']:.3g} targets an example find no slot",
+    }
+    if packed:
+        lines["packing"] = ", ".join(f"{name} {share:.2%} full" for name, share in packed)
+    return lines
 
 
 def measure_step(plan: experiment.Experiment, repeats: int) -> dict:
@@ -77,12 +162,12 @@ def measure_step(plan: experiment.Experiment, repeats: int) -> dict:
     }
 
 
-def table(figures: dict) -> str:
-    """The figures for a person."""
+def step_lines(figures: dict) -> dict[str, str]:
+    """The figures of the train step for a person."""
     low, high = figures["fastest_step_seconds"], figures["slowest_step_seconds"]
     rows, length = figures["batch"]
     mfu = figures["mfu"]
-    lines = {
+    return {
         "device": figures["device"],
         "model": f"{figures['model']}, {figures['parameters']:,} parameters, {figures['dtype']}",
         "batch": f"{rows} x {length} tokens",
@@ -94,14 +179,13 @@ def table(figures: dict) -> str:
         "MFU": f"{mfu:.1%} of the published bf16 peak" if mfu else "no published peak",
         "counted": figures["flop_convention"],
     }
-    return "\n".join(f"{name:<11} {text}" for name, text in lines.items())
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2 or sys.argv[1] not in ("step", "--help"):
-        given = sys.argv[1] if len(sys.argv) > 1 else "nothing"
-        print(f"error: what to measure? got {given}, expected: step", file=sys.stderr)
+    given = sys.argv[1] if len(sys.argv) > 1 else "nothing"
+    if given not in ("step", "input", "--help"):
+        print(f"error: what to measure? got {given}, expected: step or input", file=sys.stderr)
         sys.exit(cli.USER_ERROR)
-    if sys.argv[1] == "step":
+    if given != "--help":
         del sys.argv[1]
-    cli.run(main, CONFIG, __doc__)
+    cli.run(functools.partial(main, given), CONFIG, __doc__)

@@ -123,6 +123,10 @@ def chosen(section: typing.Mapping[str, Any], table: typing.Mapping[str, type], 
         and fields[field.name] == _default(field)
     }
     kept = {key: value for key, value in fields.items() if key not in left_over}
+    for key in kept.keys() - known:
+        raise UserError(
+            f"{where}.{key} is not a setting of '{section['name']}'{nearest(key, known)}"
+        )
     return from_config(cls, kept, where)
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from plmjax.data.batch_form import BatchForm, DataConfig, masking_config
+from plmjax.data.preparation import CorpusConfig, foreseen_tokenizer
 from plmjax.models.bert import Config
 
 
@@ -39,6 +41,13 @@ def bert_batch(
         "label": rng.integers(0, 2, size).astype(np.int32),
         "label_weights": np.ones(size, np.float32),
     }
+
+
+def bert_spec(seq_len: int, batch_size: int, max_predictions: int) -> dict:
+    """Shapes and dtypes of the batches that `config.data` describes."""
+    masking = masking_config("token", max_predictions=max_predictions)
+    data = DataConfig(seq_len=seq_len, batch_size=batch_size, masking=masking)
+    return BatchForm.of(data, foreseen_tokenizer(CorpusConfig())).spec
 
 
 def spec(batch: dict[str, np.ndarray]) -> dict:

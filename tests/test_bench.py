@@ -9,10 +9,10 @@ import jax
 import numpy as np
 import pytest
 
-from plmjax.data.pipeline import DataConfig
 from plmjax.models import bert
 from plmjax.objectives.bert_pretraining import BertPretraining
 from plmjax.parallel.chips import peak_flops
+from tests.batches import bert_spec
 
 
 def test_flops_are_those_xla_counts():
@@ -21,7 +21,7 @@ def test_flops_are_those_xla_counts():
         bert.PRESETS["mini"], vocab_size=1024, num_layers=2, scan=False, vocab_multiple=1
     )
     objective = BertPretraining(bert.Bert(config))
-    spec = DataConfig(seq_len=128, batch_size=4, max_predictions=20).spec
+    spec = bert_spec(seq_len=128, batch_size=4, max_predictions=20)
     batch = objective.random_batch(spec, seed=0)
     params = jax.eval_shape(lambda: objective.init(jax.random.key(0), batch, train=False))
 
@@ -35,7 +35,7 @@ def test_flops_are_those_xla_counts():
 
 def test_a_random_batch_is_one_the_objective_takes():
     objective = BertPretraining(bert.Bert(bert.PRESETS["tiny"]))
-    spec = DataConfig(seq_len=32, batch_size=4, max_predictions=5).spec
+    spec = bert_spec(seq_len=32, batch_size=4, max_predictions=5)
     batch = objective.random_batch(spec, seed=0)
     assert {key: (x.shape, x.dtype) for key, x in batch.items()} == dict(spec)
     for row in batch["masked_positions"]:
@@ -70,7 +70,11 @@ def test_the_verb_prints_one_json_object_without_tensorflow():
     hidden = "import sys; sys.modules['tensorflow'] = None; sys.argv = ['bench', *sys.argv[1:]];"
     code = f"{hidden} import runpy; runpy.run_module('plmjax.bench', run_name='__main__')"
     arguments = ["step", "--config=configs/bert.py:tiny", "--config.data.batch_size=2"]
-    arguments += ["--config.data.seq_len=32", "--config.data.max_predictions=4", "--repeats=2"]
+    arguments += [
+        "--config.data.seq_len=32",
+        "--config.data.masking.max_predictions=4",
+        "--repeats=2",
+    ]
     arguments += ["--config.model.dtype=float32", "--config.corpus.vocab_size=512", "--json"]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -60,6 +60,9 @@ class Input:
             the steps before it have used up.
           process_index, process_count: which host this is, of how many.
 
+        Attributes of the object are config, form (see `BatchForm`) and local_size, this host's
+        examples of a batch.
+
         Raises:
           UserError: where the batch does not divide by the hosts, a split is too small, or
             settings, sources and vocabulary do not fit each other.
@@ -76,8 +79,8 @@ class Input:
         self._plans = self._bound(seed)
         self._mixed = self._plans[0] if len(self._plans) == 1 else self._mixture()
         self._first_step, self._first_example = first_step, first_example
-        self._local_size = config.batch_size // process_count
-        self._local_start = process_index * self._local_size
+        self.local_size = config.batch_size // process_count
+        self._local_start = process_index * self.local_size
 
     @property
     def spec(self) -> Spec:
@@ -136,6 +139,11 @@ class Input:
         """This host's part of the batch of one step."""
         return next(self.batches(step, step + 1))
 
+    def first_example_of(self, step: int) -> int:
+        """The number, in the whole run, of the first example of this host's part of a step."""
+        before = (step - self._first_step) * self.config.batch_size
+        return self._first_example + before + self._local_start
+
     def rows(self, step: int) -> dict[str, np.ndarray]:
         """The same rows before they are masked, as `Layout.assemble` returns them."""
         return self._assembled(self._training_rows(step)[0])
@@ -155,7 +163,7 @@ class Input:
         total, B = int(ends[-1]), self.config.batch_size
 
         def read(step: int) -> tuple[Examples, np.ndarray]:
-            indexes = step * B + self._local_start + np.arange(self._local_size)
+            indexes = step * B + self._local_start + np.arange(self.local_size)
             return _in_turn(plans, ends, indexes % total), indexes < total
 
         return self._run(read, 0, -(-total // B))
@@ -169,9 +177,8 @@ class Input:
         return MixedPlan(self._plans, self.config.mixture.schedule(sizes))
 
     def _training_rows(self, step: int) -> tuple[Examples, np.ndarray]:
-        start = self._first_example + (step - self._first_step) * self.config.batch_size
-        indexes = start + self._local_start + np.arange(self._local_size)
-        return self._mixed.examples(indexes), np.ones(self._local_size, bool)
+        indexes = self.first_example_of(step) + np.arange(self.local_size)
+        return self._mixed.examples(indexes), np.ones(self.local_size, bool)
 
     def _assembled(self, examples: Examples) -> dict[str, np.ndarray]:
         return self.form.layout.assemble(examples, list(self._splits.values()))
@@ -197,12 +204,12 @@ class Input:
             made = tf.numpy_function(rows, [step], dtypes, stateful=False)
             features = dict(zip(layout, made, strict=True))
             for key, (shape, _) in layout.items():
-                features[key].set_shape((self._local_size, *shape))
+                features[key].set_shape((self.local_size, *shape))
             return self._masked(features)
 
         last = np.iinfo(np.int64).max if stop_step is None else stop_step
         dataset = tf.data.Dataset.range(start_step, last)
-        workers = max(1, min(4, (os.cpu_count() or 1) // 2))
+        workers = max(2, min(16, (os.cpu_count() or 1) // 2))
         dataset = dataset.map(make, num_parallel_calls=workers, deterministic=True)
         dataset = dataset.prefetch(self.config.prefetch)
         try:

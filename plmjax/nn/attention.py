@@ -27,7 +27,8 @@ class Visible:
         """What is added to scores: float32 [B, 1, L] or, with segments, [B, L, L] (query, key)."""
         is_visible = self.mask_BL[:, None, :] == 1
         if self.segments_BL is not None:
-            is_visible &= self.segments_BL[:, :, None] == self.segments_BL[:, None, :]
+            queries_BL1, keys_B1L = self.segments_BL[:, :, None], self.segments_BL[:, None, :]
+            is_visible = is_visible & (queries_BL1 == keys_B1L)
         return jnp.where(is_visible, 0.0, mask_value)
 
 

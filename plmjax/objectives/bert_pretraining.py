@@ -12,7 +12,7 @@ from plmjax.nn.dense import dense
 from plmjax.nn.heads import MaskedLMHead
 from plmjax.nn.initializers import bert_normal
 from plmjax.parallel.rules import EMBED, TYPES
-from plmjax.types import Batch, Loss, Mean, Spec
+from plmjax.types import OVERFLOW, Batch, Loss, Mean, Spec
 
 
 class BertPretraining(nn.Module):
@@ -118,6 +118,8 @@ class BertPretraining(nn.Module):
             batch["label"] = random.integers(self.labels, size=slots[:1], dtype=np.int32)
         if "positions" in spec:
             batch["positions"][:] = np.arange(length)
+        if OVERFLOW in spec:
+            batch[OVERFLOW][:] = 0
         return batch
 
     def masked_logits(self, batch: Batch) -> jax.Array:

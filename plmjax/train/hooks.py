@@ -152,7 +152,8 @@ class Evaluate(Hook):
         values = self._evaluate(event.state.params)
         self.latest = (event.step, values)
         self._writer.write(event.step, {f"held_out/{name}": v for name, v in values.items()})
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        said = {name: value for name, value in values.items() if name != OVERFLOW or value}
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in said.items())
         self._say(f"held-out at step {event.step}: {shown}")
 
 

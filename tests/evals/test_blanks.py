@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from plmjax.data.pipeline import DataConfig
 from plmjax.data.tokenizers import WordPiece
 from plmjax.evals.blanks import fill_blanks, pick_blanks
+from tests.batches import bert_spec
 
 WORDS = ["the", "cat", "house", "river", "blue", "##s", ".", "of", "walks"]
+FRAME = (2,), (3,)
 TOKENIZER = WordPiece(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS))
 
 
@@ -25,20 +26,20 @@ class Sentences:
 
 
 def test_a_blank_is_a_whole_word_of_three_letters():
-    blanks = pick_blanks(Sentences(), TOKENIZER, 5, seed=0)
+    blanks = pick_blanks(Sentences(), TOKENIZER, 5, 0, FRAME)
     assert len(blanks) == 5
     for blank in blanks:
         word = TOKENIZER.vocabulary[blank.answer]
         following = TOKENIZER.vocabulary[blank.tokens[blank.position + 1]]
         assert word in ("the", "cat", "house", "river", "blue", "walks")
         assert not following.startswith("##")
-    again = pick_blanks(Sentences(), TOKENIZER, 5, seed=0)
+    again = pick_blanks(Sentences(), TOKENIZER, 5, 0, FRAME)
     assert [b.position for b in again] == [b.position for b in blanks]
 
 
 def test_the_model_sees_a_mask_and_its_best_words_are_shown():
-    blanks = pick_blanks(Sentences(), TOKENIZER, 5, seed=0)
-    spec = DataConfig(seq_len=32, batch_size=8, max_predictions=4).spec
+    blanks = pick_blanks(Sentences(), TOKENIZER, 5, 0, FRAME)
+    spec = bert_spec(seq_len=32, batch_size=8, max_predictions=4)
     seen = {}
 
     def oracle(batch):

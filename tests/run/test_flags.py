@@ -64,8 +64,11 @@ def test_an_argument_of_several_parts():
     base = printed("--config=configs/bert.py:base,seq_len=512")
     assert base["config.model.hidden_size"] == "768"
     assert base["config.data.seq_len"] == "512"
-    assert base["config.data.max_predictions"] == "77"
+    assert base["config.data.masking.name"] == "token"
     assert "config.phases.long.seq_len" not in base
+    other = printed("--config=configs/bert.py:plan=packed,masking=whole_word")
+    assert other["config.data.plan.name"] == "packed"
+    assert other["config.data.masking.name"] == "whole_word"
     phased = printed("--config=configs/bert.py:large")
     assert phased["config.model.num_layers"] == "24"
     assert phased["config.data.seq_len"] == "128"

@@ -28,8 +28,9 @@ def get_config():
     config.model.max_positions = 48
     config.data.seq_len = 32
     config.data.batch_size = 8
-    config.data.max_predictions = 5
-    config.phases.long = {{"start": {PHASE_AT / STEPS}, "seq_len": 48, "max_predictions": 8}}
+    config.data.masking.max_predictions = 5
+    long = {{"start": {PHASE_AT / STEPS}, "seq_len": 48, "masking": {{"max_predictions": 8}}}}
+    config.phases.long = long
     config.optimizer.learning_rate = 1e-2
     config.optimizer.warmup_steps = 5
     config.train.steps = {STEPS}

@@ -1,0 +1,87 @@
+"""What a config may and may not combine, before anything is read."""
+
+import pytest
+
+from plmjax import experiment
+from plmjax.data.batch_form import masking_config, plan_config
+from plmjax.errors import UserError
+from plmjax.experiment import default_config
+
+
+def build(**data):
+    config = default_config("bert", "tiny")
+    config.model.vocab_size = 0
+    config.model.dtype = "float32"
+    config.data.seq_len, config.data.batch_size = 64, 8
+    config.train.steps = 100
+    phases = data.pop("phases", {})
+    for name, section in phases.items():
+        config.phases[name] = section
+    for name, value in data.items():
+        config.data[name] = value
+    settings = experiment.read_settings(config)
+    return experiment.build(experiment.resolved(settings, None, None))
+
+
+def test_phases_change_fields_of_the_masking_and_begin_where_the_examples_before_end():
+    phases = {
+        "ramp": {"start": 0.3, "batch_size": 16},
+        "long": {"start": 0.5, "seq_len": 128, "masking": {"mask_rate": 0.3}},
+        "spans": {"start": 0.8, "masking": masking_config("whole_word")},
+    }
+    plan = build(masking=masking_config("token", mask_rate=0.2), phases=phases)
+    assert [phase.first_example for phase in plan.phases] == [0, 240, 560, 800]
+    rates = [phase.data.masking["mask_rate"] for phase in plan.phases]
+    assert rates == [0.2, 0.2, 0.3, 0.15]
+    assert plan.phases[3].data.masking["name"] == "whole_word"
+
+
+@pytest.mark.parametrize(
+    ("plan", "labels", "task"),
+    [("sentence_pairs", 2, "nsp"), ("sentence_order", 2, "sop"), ("packed", 0, "")],
+)
+def test_the_head_of_pairs_follows_the_plan(plan, labels, task):
+    found = build(plan=plan_config(plan))
+    assert (found.objective.labels, found.objective.task) == (labels, task)
+    assert ("nsp_head" in found.boxed) == (labels > 0)
+    assert (f"{task}_loss" in found.abstract_state.metrics) == (labels > 0)
+    assert "overflow" in found.abstract_state.metrics
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"masking": masking_config("causal")}, ("needs masked_positions", "masking causal")),
+        ({"masking": masking_config("span")}, ("sbo_left", "does not read")),
+        ({"frame": "xlnet"}, ("config.data.frame=xlnet", "3 token types")),
+        (
+            {"plan": plan_config("packed"), "masking": masking_config("span_corruption")},
+            ("vocabulary",),
+        ),
+        (
+            {"phases": {"later": {"start": 0.5, "plan": {"name": "packed"}}}},
+            ("config.phases.later.plan.name=packed", "nsp"),
+        ),
+        (
+            {"phases": {"later": {"start": 0.5, "masking": {"mask_rat": 0.1}}}},
+            ("config.phases.later.masking.mask_rat", "did you mean 'mask_rate'?"),
+        ),
+        (
+            {"phases": {"later": {"start": 0.5, "masking": "token"}}},
+            ("config.phases.later.masking='token'", "section"),
+        ),
+        (
+            {"masking": masking_config("token", max_predictions=65)},
+            ("config.data.masking.max_predictions=65", "seq_len=64"),
+        ),
+        ({"weights": {"a": 0.0}}, ("config.data.weights.a=0.0",)),
+        ({"frame": "eod", "plan": plan_config("blocks")}, ("the vocabulary has no <eod>",)),
+    ],
+)
+def test_what_does_not_fit_is_one_line(data, words):
+    with pytest.raises(UserError) as error:
+        build(**data)
+    message = str(error.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
