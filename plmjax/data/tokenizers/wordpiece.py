@@ -132,7 +132,7 @@ def read_vocabulary(path: str | os.PathLike) -> tuple[str, ...]:
     Raises:
       UserError: where the file is missing or is not UTF-8 text.
     """
-    content = read_file(path, "vocabulary")
+    content = read_file(path, "vocab.txt")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
