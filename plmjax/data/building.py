@@ -297,9 +297,7 @@ def _made(
         return merge(job, units, vocab_size, advance)
 
 
-def _check_text(
-    made: dict[str, dict[str, Any]], work: Work, before: dict[str, Any] | None
-) -> None:
+def _check_text(made: dict[str, dict[str, Any]], work: Work, before: dict[str, Any] | None) -> None:
     for source in work.sources:
         about = made[source.name]
         if not any(split["tokens"] for split in about["splits"].values()):
