@@ -24,6 +24,7 @@ from plmjax.errors import UserError
 
 PARTS = "parts"
 _MADE_FROM = "tokenizer.made_from"
+_LOCK = "lock"  # its being there tells a folder of parts from anything else called so
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +117,7 @@ def build_store(
             tokenizer = _tokenizer(folder, work, units, given, made_from, reporter)
         job = _job(folder, work, before["spacing"] if before else work.text.spacing_for(tokenizer))
         made = _made(job, units, tokenizer.vocab_size, hands, reporter)
-        _check_text(made, before)
+        _check_text(made, work, before)
         _tell(made, reporter)
         about = _manifest(folder, job, tokenizer, work, units, made, before)
         about["tokenizer"]["made_from"] = before["tokenizer"]["made_from"] if before else made_from
@@ -164,7 +165,8 @@ def _stored(folder: epath.Path, work: Work, append: bool) -> dict[str, Any] | No
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; give a folder")
     foreign = [path.name for path in folder.iterdir()] if folder.exists() else []
-    if foreign and PARTS not in foreign:
+    just_begun = foreign == [PARTS] and not any((folder / PARTS).iterdir())
+    if foreign and not just_begun and not (folder / PARTS / _LOCK).exists():
         raise UserError(
             f"{folder} holds something else ({sorted(foreign)[0]}); give an empty or new folder"
         )
@@ -191,9 +193,10 @@ def _check_free(
 def _alone(parts: epath.Path) -> Iterator[None]:
     """Keeps a second process of this machine from doing the same."""
     if is_remote(str(parts)):
+        (parts / _LOCK).touch()
         yield
         return
-    with (parts / "lock").open("w") as lock:
+    with (parts / _LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -294,18 +297,19 @@ def _made(
         return merge(job, units, vocab_size, advance)
 
 
-def _check_text(made: dict[str, dict[str, Any]], before: dict[str, Any] | None) -> None:
-    for name, source in made.items():
-        if not any(split["tokens"] for split in source["splits"].values()):
-            told = report(source["counts"])
+def _check_text(made: dict[str, dict[str, Any]], work: Work, before: dict[str, Any] | None) -> None:
+    for source in work.sources:
+        about = made[source.name]
+        if not any(split["tokens"] for split in about["splits"].values()):
+            told = report(about["counts"])
             raise UserError(
-                f"the source '{name}' has no text to train on{f' ({told})' if told else ''}; give "
-                "more documents or less cleaning"
+                f"the source '{source.spec}' has no text to train on{f' ({told})' if told else ''};"
+                " give other files, or clean less away"
             )
     if not before and not any(source["splits"]["train"]["tokens"] for source in made.values()):
         raise UserError(
-            f"the source '{next(iter(made))}' has no text to train on: all of it is held out; give "
-            "more documents or a smaller held_out"
+            f"the source '{work.sources[0].spec}' has no text to train on: all of it is held out; "
+            "give more documents or a smaller held_out"
         )
 
 

@@ -11,7 +11,7 @@ from etils import epath
 
 from plmjax.data import tables
 from plmjax.data.cleaning import Document
-from plmjax.data.files import LONGEST_LINE, is_blank, lines, text_bytes
+from plmjax.data.files import LONGEST_LINE, is_blank, lines, opened, text_bytes
 from plmjax.data.pydoc_sample import pydoc_sample
 from plmjax.errors import UserError
 
@@ -240,7 +240,7 @@ def _lines(reading: Reading) -> Iterator[tuple[int, bytes]]:
             yield from lines(file, unit.path)
         return
     gone = unit.begin
-    with path.open("rb") as file:
+    with opened(path) as file:
         file.seek(unit.begin)
         for offset, line in lines(file, unit.path, unit.begin, unit.end):
             yield offset, line

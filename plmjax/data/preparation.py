@@ -169,7 +169,7 @@ def open_prepared(folder: str | os.PathLike) -> PreparedCorpus:
 
 
 def _folder_name(config: CorpusConfig, source: Source) -> str:
-    given = config.text_settings().given_tokenizer()
+    given = config.text_settings().given_tokenizer("config.corpus.vocab_file")
     vocabulary = given.digest if given else f"{config.vocab_size} {config.lowercase}"
     parts = (manifest.FORMAT, source.fingerprint(), vocabulary, config.held_out)
     digest = hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()

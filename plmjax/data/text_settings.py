@@ -64,15 +64,21 @@ class TextSettings:
         """What the tokenizers call `lowercase`."""
         return {"": None, "true": True, "false": False}[self.lowercase]
 
-    def given_tokenizer(self) -> Tokenizer | None:
+    def given_tokenizer(self, called: str = "--tokenizer_path") -> Tokenizer | None:
         """The published one, or None where one is to be trained.
+
+        Args:
+          called: what the user knows `tokenizer_path` as, for messages.
 
         Raises:
           UserError: where the files are missing or unusable.
         """
         if not self.tokenizer_path:
             return None
-        return open_tokenizer(self.tokenizer, self.tokenizer_path, lowercase=self.cased)
+        try:
+            return open_tokenizer(self.tokenizer, self.tokenizer_path, lowercase=self.cased)
+        except UserError as error:
+            raise UserError(f"{called}: {error}") from None
 
     def trained(self, texts: Callable[[], Iterator[str]]) -> Tokenizer:
         """A tokenizer trained on texts; `texts` may be called twice."""

@@ -101,7 +101,7 @@ def test_another_vocabulary_than_the_stores_is_refused(text_config):
     ("changes", "message"),
     [
         ({"source": "text:/nowhere/*.txt"}, "no file matches"),
-        ({"vocab_file": "/nowhere/vocab.txt"}, "no vocabulary at"),
+        ({"vocab_file": "/nowhere/vocab.txt"}, r"vocab_file: there is no vocab\.txt at"),
         ({"held_out": 1.5}, "held_out=1.5"),
         ({"vocab_size": 7}, "vocab_size=7"),
     ],

@@ -14,7 +14,9 @@ import pytest
 from plmjax import cli
 from tests.run import tiny, verb
 
-PROGRESS = r"(corpus|reading text|training the tokenizer|tokenising): "
+# What preparation says of its stages, each when it is finished.
+STAGE = r"(reading text|training the tokenizer|tokenising|storing): \d+\.\d s( \(\d+\.\d MB/s\))?"
+PROGRESS = rf"corpus: .+|{STAGE}"
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -202,7 +204,9 @@ DATA = [
         write("short.txt", "One sentence is here.\n\nAnother one is there.\n"),
     ),
     Mistake(
-        "no vocabulary", "--config.corpus.vocab_file={here}/no.txt", ("{here}/no.txt", "vocab.txt")
+        "no vocabulary",
+        "--config.corpus.vocab_file={here}/no.txt",
+        ("config.corpus.vocab_file: there is no vocab.txt at {here}/no.txt",),
     ),
     Mistake(
         "vocabulary without [MASK]",
@@ -297,8 +301,8 @@ def within_phase(**values):
 def the_error(ended: verb.Ended) -> str:
     """Checks how it ended; returns the line without its beginning."""
     assert ended.code == cli.USER_ERROR, (ended.code, ended.out, ended.err)
-    lines = [line for line in ended.err.splitlines() if not re.match(PROGRESS, line)]
-    assert len(lines) == 1, ended.err
+    lines = [line for line in ended.err.splitlines() if not re.fullmatch(PROGRESS, line)]
+    assert len(lines) == 1 and ended.err.endswith(f"{lines[0]}\n"), ended.err
     assert lines[0].startswith("error: ")
     assert len(lines[0]) < 600
     return lines[0].removeprefix("error: ")
@@ -443,7 +447,7 @@ def test_a_vocabulary_that_is_not_the_one_of_the_store_is_refused(reference, tmp
     vocabulary.write_text("\n".join(lines) + "\n")
     flags = (f"--config.corpus.cache_dir={cache}", f"--workdir={tmp_path}/workdir")
     error = the_error(verb.forked(reference.config, *flags))
-    assert "is not the one its tokens were made with" in error
+    assert "is not the one that the tokens were made with" in error
     assert not (tmp_path / "workdir").exists()
 
 

@@ -228,9 +228,7 @@ def marked(places_BN: "tf.Tensor", values_BN: "tf.Tensor", width: int) -> "tf.Te
     tf = tensorflow()
     batch = tf.shape(places_BN)[0]
     flat_BN = places_BN + tf.range(batch)[:, None] * (width + 1)
-    flat = tf.scatter_nd(
-        tf.reshape(flat_BN, [-1, 1]), tf.reshape(values_BN, [-1]), [batch * (width + 1)]
-    )
+    flat = slots.placed(values_BN, flat_BN, batch * (width + 1))
     return tf.reshape(flat, [batch, width + 1])[:, :-1]
 
 

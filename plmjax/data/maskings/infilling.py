@@ -102,7 +102,7 @@ class Infilling:
         # Beginnings are counted above 2**16, and how many spans go on over a word below it.
         at = tf.concat([row_N + first_N, row_N + first_N + 1, row_N + end_N], axis=0)
         values = tf.concat([ones_N * (1 << 16), ones_N, -ones_N], axis=0)
-        steps = tf.reshape(tf.scatter_nd(at[:, None], values, [batch * stride]), [batch, stride])
+        steps = tf.reshape(slots.placed(values, at, batch * stride), [batch, stride])
         begins_BW = tf.bitwise.right_shift(steps + (1 << 15), 16)
         going_on_BW = tf.cumsum(steps - tf.bitwise.left_shift(begins_BW, 16), axis=1)
         is_first_BW = begins_BW > 0

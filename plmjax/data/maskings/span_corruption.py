@@ -184,8 +184,7 @@ class _Woven:
         batch = tf.shape(tokens_BN)[0]
         place_L = tf.range(length)
         at_BS = self.places_BS + tf.range(batch)[:, None] * (length + 1)
-        flat = tf.reshape(at_BS, [-1, 1])
-        marks = tf.scatter_nd(flat, tf.ones_like(flat[:, 0]), [batch * (length + 1)])
+        marks = slots.placed(tf.ones_like(at_BS), at_BS, batch * (length + 1))
         marks_BL = tf.reshape(marks, [batch, length + 1])[:, :length]
         passed_BL = tf.cumsum(marks_BL, axis=1)
         source_BL = place_L - passed_BL + slots.taken_at(self.skipped_BS1, passed_BL)

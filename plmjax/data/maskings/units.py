@@ -59,17 +59,17 @@ class Units:
         before_N = tf.gather(tf.reshape(before_BL, [-1]), row_N * length + place_N)
         # Position and tokens before it in one number, so that they are scattered once. Where there
         # is no unit: L, and all tokens.
-        shift = length + 1
-        empty_BW = tf.repeat(total_B[:, None] * shift + length, width, axis=1)
-        packed = tf.tensor_scatter_nd_update(
-            tf.reshape(empty_BW, [-1]),
-            (row_N * width + rank_N)[:, None],
-            before_N * shift + place_N,
+        bits = length.bit_length()
+        packed_N = tf.bitwise.left_shift(before_N, bits) + place_N
+        packed_BW = tf.reshape(
+            slots.placed(packed_N, row_N * width + rank_N, batch * width), [batch, width]
         )
-        packed_BW = tf.reshape(packed, [batch, width])
-        before_BW = packed_BW // shift
+        empty_B1 = (tf.bitwise.left_shift(total_B, bits) + length)[:, None]
+        packed_BW = tf.where(tf.range(width) < count_B[:, None], packed_BW, empty_B1)
+        before_BW = tf.bitwise.right_shift(packed_BW, bits)
         after_BW = tf.concat([before_BW[:, 1:], total_B[:, None]], axis=1)
-        return cls(is_start_BL, count_B, packed_BW - before_BW * shift, after_BW - before_BW)
+        starts_BW = tf.bitwise.bitwise_and(packed_BW, (1 << bits) - 1)
+        return cls(is_start_BL, count_B, starts_BW, after_BW - before_BW)
 
     @property
     def width(self) -> "tf.Tensor":
@@ -97,14 +97,10 @@ def spread(
     """Bool [B, width]: what is covered by the chosen ranges."""
     tf = tensorflow()
     batch = tf.shape(starts_BN)[0]
-    where_N2 = tf.where(is_chosen_BN)
-    start_N = tf.gather_nd(starts_BN, where_N2)
-    end_N = start_N + tf.gather_nd(lengths_BN, where_N2)
-    row_N = tf.cast(where_N2[:, 0], tf.int32) * (width + 1)
-    ones_N = tf.ones_like(start_N)
-    steps = tf.scatter_nd(
-        tf.concat([row_N + start_N, row_N + end_N], axis=0)[:, None],
-        tf.concat([ones_N, -ones_N], axis=0),
-        [batch * (width + 1)],
-    )
+    size = batch * (width + 1)
+    row_B1 = tf.range(batch)[:, None] * (width + 1)
+    is_chosen_BN = tf.cast(is_chosen_BN, tf.int32)
+    begins = slots.placed(is_chosen_BN, row_B1 + starts_BN, size)
+    ends_BN = tf.minimum(starts_BN + lengths_BN, width)
+    steps = begins - slots.placed(is_chosen_BN, row_B1 + ends_BN, size)
     return tf.cumsum(tf.reshape(steps, [batch, width + 1])[:, :-1], axis=1) > 0

@@ -60,8 +60,8 @@ def picked_words(features: Features, budget_B: "tf.Tensor") -> "tf.Tensor":
     words = Units.of(features)
     keys_BW = slots.order_keys(features["seeds"], "masked words", words.width)
     keys_BW = tf.where(words.exists_BW, keys_BW, -1)
-    # A budget of n tokens is nearly always used up by the first 2n words.
-    few = tf.minimum(2 * tf.reduce_max(budget_B) + 8, words.width)
+    # A budget of n tokens is used up by the first n words, but for long ones that are skipped.
+    few = tf.minimum(tf.reduce_max(budget_B) + 8, words.width)
 
     def by_the_first(most: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
         values_BK, order_BK = tf.math.top_k(keys_BW, most)

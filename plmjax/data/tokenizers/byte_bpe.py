@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -14,7 +15,8 @@ from etils import epath
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from plmjax.data.tokenizers.base import Tokenizer, check_tokens, read_file, without_surplus
-from plmjax.data.tokenizers.wordpiece import ids_and_begins
+from plmjax.data.tokenizers.word_cache import WordCache
+from plmjax.data.tokenizers.wordpiece import ids_and_begins, ids_of
 from plmjax.errors import UserError
 
 END_OF_TEXT = "<|endoftext|>"
@@ -23,6 +25,7 @@ MERGES_FILE = "merges.txt"
 STYLES = ("gpt2", "roberta")
 # How the byte alphabet writes the ASCII white space: space, tab, line feed, carriage return.
 WHITE_SPACE = ("Ġ", "ĉ", "Ċ", "č")
+_BEFORE_WORD = re.compile("(?= [!-~])")
 _ROBERTA = {
     "pad": "<pad>",
     "unk": "<unk>",
@@ -104,8 +107,14 @@ class ByteBPE(Tokenizer):
 
     def encode_batch(self, texts: list[str]) -> list[np.ndarray]:
         """The ids of each text, without special tokens: int32 arrays [length of the text]."""
-        encodings = self._engine.encode_batch_fast(texts, add_special_tokens=False)
-        return [np.array(encoding.ids, np.int32) for encoding in encodings]
+        if self.prefix_space:  # which the library would put before every word
+            return [np.array(ids, np.int32) for ids in ids_of(self._engine, texts)]
+        return self._words.encode_batch(texts)
+
+    @functools.cached_property
+    def _words(self) -> WordCache:
+        # GPT-2's pattern begins a word at every space with something visible behind it.
+        return WordCache(_BEFORE_WORD.split, functools.partial(ids_of, self._engine))
 
     def encode_with_offsets(self, texts: list[str]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Ids, and the character in which the first byte of each token lies."""

@@ -15,6 +15,7 @@ from etils import epath
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from plmjax.data.tokenizers.base import Tokenizer, check_tokens, read_file
+from plmjax.data.tokenizers.word_cache import WordCache
 from plmjax.errors import UserError
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -84,8 +85,12 @@ class WordPiece(Tokenizer):
 
     def encode_batch(self, texts: list[str]) -> list[np.ndarray]:
         """The ids of each text, without [CLS] and [SEP]: int32 arrays [length of the text]."""
-        encodings = self._engine.encode_batch_fast(texts, add_special_tokens=False)
-        return [np.array(encoding.ids, np.int32) for encoding in encodings]
+        return self._words.encode_batch(texts)
+
+    @functools.cached_property
+    def _words(self) -> WordCache:
+        # The rules look at one character at a time, and no token reaches over a space.
+        return WordCache(lambda text: text.split(" "), functools.partial(ids_of, self._engine))
 
     def encode_with_offsets(self, texts: list[str]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Ids, and the character of the text where each token begins."""
@@ -120,6 +125,11 @@ class WordPiece(Tokenizer):
         return cls(read_vocabulary(path.parent / VOCABULARY_FILE), lowercase)
 
 
+def ids_of(engine: tokenizers.Tokenizer, texts: list[str]) -> list[list[int]]:
+    """The ids of each text, without special tokens."""
+    return [encoding.ids for encoding in engine.encode_batch_fast(texts, add_special_tokens=False)]
+
+
 def ids_and_begins(encoding: tokenizers.Encoding) -> tuple[np.ndarray, np.ndarray]:
     """The ids of an encoding and the characters where its tokens begin: int32 arrays."""
     offsets = np.array(encoding.offsets, np.int32).reshape(-1, 2)
@@ -132,7 +142,7 @@ def read_vocabulary(path: str | os.PathLike) -> tuple[str, ...]:
     Raises:
       UserError: where the file is missing or is not UTF-8 text.
     """
-    content = read_file(path, "vocabulary")
+    content = read_file(path, "vocab.txt")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
