@@ -13,6 +13,7 @@ from plmjax.models import bert
 from plmjax.objectives.bert_pretraining import BertPretraining
 from plmjax.parallel.chips import peak_flops
 from tests.batches import bert_spec
+from tests.run import tiny
 
 
 def test_flops_are_those_xla_counts():
@@ -82,6 +83,18 @@ def test_the_verb_prints_one_json_object_without_tensorflow():
     assert figures["batch"] == [2, 32]
     assert figures["tokens_per_second"] == pytest.approx(64 / figures["step_seconds"])
     assert figures["mfu"] is None
+
+
+def test_the_input_is_measured_from_a_store(tmp_path):
+    config = tiny.write_run(tmp_path)
+    done = bench("input", config, "--seconds=0.2", "--json")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["plan"] == "sentence_pairs"
+    assert figures["batch"] == [8, 32]
+    assert figures["batches"] > 0
+    assert 0 < figures["tokens_per_second"] <= figures["places_per_second"]
+    assert figures["jump_seconds"] > 0
 
 
 def test_what_to_measure_must_be_known():
