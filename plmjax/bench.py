@@ -45,7 +45,7 @@ def main(what: str) -> int:
         figures = measure_input(settings, SECONDS.value)
         lines = input_lines(figures)
     else:
-        settings = experiment.resolved(settings, None, None)
+        settings = experiment.drafted(settings, None)
         figures = measure_step(experiment.build(settings), REPEATS.value)
         lines = step_lines(figures)
     as_table = "\n".join(f"{name:<11} {text}" for name, text in lines.items())

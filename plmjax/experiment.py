@@ -17,7 +17,13 @@ from ml_collections import ConfigDict
 
 from plmjax.data.batch_form import BatchForm, DataConfig, token_counts
 from plmjax.data.pipeline import Input
-from plmjax.data.preparation import CorpusConfig, PreparedCorpus, foreseen_tokenizer, prepare
+from plmjax.data.preparation import (
+    CorpusConfig,
+    PreparedCorpus,
+    foreseen_tokenizer,
+    given_tokenizer,
+    prepare,
+)
 from plmjax.data.store import SplitReader
 from plmjax.errors import UserError
 from plmjax.models import bert
@@ -245,6 +251,12 @@ def resolved(
     return dataclasses.replace(settings, model=model)
 
 
+def drafted(settings: Settings, stored: Mapping[str, Any] | None) -> Settings:
+    """As `resolved`, before the corpus is prepared: a tokenizer that is given is known by then."""
+    given = given_tokenizer(settings.corpus)
+    return resolved(settings, given.vocab_size if given else None, stored)
+
+
 def build(
     settings: Settings,
     devices: list[jax.Device] | None = None,
@@ -433,7 +445,14 @@ def train_input(
 def held_out_input(
     settings: Settings, corpus: PreparedCorpus, phase: PhasePlan, host: tuple[int, int]
 ) -> Input:
-    """The held-out documents in batches like the phase's; arguments as of `train_input`."""
+    """The held-out documents in batches like the phase's; arguments as of `train_input`.
+
+    Sources of so few documents that none is held out are left out.
+    """
+    picked = _named(phase, phase.data.pick, corpus.held_out)
+    named = tuple(name for name, split in picked.items() if split.documents)
+    data = dataclasses.replace(phase.data, sources=named or tuple(picked))
+    phase = dataclasses.replace(phase, data=data)
     return _input(settings, corpus, corpus.held_out, phase, host)
 
 

@@ -108,7 +108,7 @@ def check_run(settings: Settings, work: Workdir) -> None:
       UserError: for what does not fit together, or does not fit the run that lives in `work`.
     """
     hooks.profiled_range(settings.train.profile_steps, settings.train.steps)
-    draft = experiment.resolved(settings, None, work.stored_config())
+    draft = experiment.drafted(settings, work.stored_config())
     experiment.build(draft)
     work.check_same_run(dataclasses.asdict(draft))
     work.check_writable()
@@ -140,9 +140,12 @@ def initial_state(
     if run is None:
         raise UserError(f"{other.name} is not the workdir of a run: it has no run.json")
     if run["corpus"].get("vocabulary") != corpus.tokenizer.digest:
+        path = run["corpus"].get("path")
+        own = f"its own: --config.corpus.vocab_file={path}/vocab.txt"
+        if corpus.tokenizer.kind != "wordpiece":
+            own = f"prepare the corpus with the tokenizer in {path}"
         raise UserError(
-            f"{other.name} was trained with another vocabulary than this corpus has; its own:"
-            f" --config.corpus.vocab_file={run['corpus'].get('path')}/vocab.txt"
+            f"{other.name} was trained with another vocabulary than this corpus has; {own}"
         )
     params = parameters_of(other.path / "checkpoints", plan.abstract_state.params, print_now)
     return plan.fresh_state().replace(params=params)

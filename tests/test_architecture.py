@@ -93,7 +93,7 @@ def test_data_does_without_jax_and_tensorflow_in_fact():
     """No import of an import brings them in: workers that prepare text have neither."""
     modules = [
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
-        for path in (PACKAGE / "data").glob("*.py")
+        for path in (PACKAGE / "data").rglob("*.py")
     ]
     code = f"import sys, {', '.join(modules)}; print({{'jax', 'tensorflow'}} & sys.modules.keys())"
     command = [sys.executable, "-c", code]

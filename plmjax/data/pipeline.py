@@ -1,8 +1,10 @@
 """The input: batches as a pure function of (settings, seed, step)."""
 
+import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -76,8 +78,7 @@ class Input:
         self.form = BatchForm.of(config, tokenizer, token_counts)
         self._splits = config.pick(splits)
         self._seed = seed
-        self._plans = self._bound(seed)
-        self._mixed = self._plans[0] if len(self._plans) == 1 else self._mixture()
+        self._plans = self._bound(self.form.plan, seed)
         self._first_step, self._first_example = first_step, first_example
         self.local_size = config.batch_size // process_count
         self._local_start = process_index * self.local_size
@@ -91,6 +92,13 @@ class Input:
     def splits(self) -> dict[str, SplitReader]:
         """The splits that are read, by source."""
         return self._splits
+
+    @functools.cached_property
+    def _mixed(self) -> Plan | MixedPlan:
+        if len(self._plans) == 1:
+            return self._plans[0]
+        sizes = {name: split.tokens for name, split in self._splits.items()}
+        return MixedPlan(self._plans, self.config.mixture.schedule(sizes))
 
     @property
     def shares(self) -> dict[str, float]:
@@ -133,6 +141,7 @@ class Input:
             damaged.
         """
         self.epoch_sizes()
+        _ = self._mixed  # here, and not by several threads at once
         return self._run(self._training_rows, start_step, stop_step)
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
@@ -158,7 +167,10 @@ class Input:
         Examples and masks depend on the seed alone. The last batch is filled up with examples of
         weight zero.
         """
-        plans = self._bound(int(key_of(self._seed, "evaluation")))
+        settings = self.form.plan
+        if hasattr(settings, "dupe_factor"):  # one version of the text is enough
+            settings = dataclasses.replace(settings, dupe_factor=0)
+        plans = self._bound(settings, int(key_of(self._seed, "evaluation")))
         ends = np.cumsum([plan.epoch_size(0) for plan in plans])
         total, B = int(ends[-1]), self.config.batch_size
 
@@ -168,13 +180,9 @@ class Input:
 
         return self._run(read, 0, -(-total // B))
 
-    def _bound(self, seed: int) -> list[Plan]:
-        settings, layout = self.form.plan, self.form.layout
+    def _bound(self, settings: Any, seed: int) -> list[Plan]:
+        layout = self.form.layout
         return [settings.bind(split, layout, seed) for split in self._splits.values()]
-
-    def _mixture(self) -> MixedPlan:
-        sizes = {name: split.tokens for name, split in self._splits.items()}
-        return MixedPlan(self._plans, self.config.mixture.schedule(sizes))
 
     def _training_rows(self, step: int) -> tuple[Examples, np.ndarray]:
         indexes = self.first_example_of(step) + np.arange(self.local_size)

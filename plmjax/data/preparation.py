@@ -115,6 +115,19 @@ def prepare(config: CorpusConfig, *, quiet: bool = False) -> PreparedCorpus:
     return open_prepared(folder)
 
 
+def given_tokenizer(config: CorpusConfig) -> Tokenizer | None:
+    """The tokenizer of the store or of the vocabulary that is named; None if one is to be trained.
+
+    Raises:
+      UserError: where the store or the vocabulary is not there.
+    """
+    if config.store:
+        folder = epath.Path(config.store).expanduser()
+        manifest.read_manifest(folder)
+        return load_tokenizer(folder)
+    return config.text_settings().given_tokenizer("config.corpus.vocab_file")
+
+
 def foreseen_tokenizer(config: CorpusConfig) -> Tokenizer:
     """The tokenizer that the corpus has or will have.
 
@@ -123,13 +136,9 @@ def foreseen_tokenizer(config: CorpusConfig) -> Tokenizer:
     prepared.
 
     Raises:
-      UserError: where a store or a vocabulary is named that is not there.
+      UserError: where the store or the vocabulary is not there.
     """
-    if config.store:
-        folder = epath.Path(config.store).expanduser()
-        manifest.read_manifest(folder)
-        return load_tokenizer(folder)
-    given = config.text_settings().given_tokenizer()
+    given = given_tokenizer(config)
     if given is not None:
         return given
     others = (f"w{number}" for number in range(config.vocab_size - len(SPECIAL_TOKENS)))
@@ -169,7 +178,7 @@ def open_prepared(folder: str | os.PathLike) -> PreparedCorpus:
 
 
 def _folder_name(config: CorpusConfig, source: Source) -> str:
-    given = config.text_settings().given_tokenizer("config.corpus.vocab_file")
+    given = given_tokenizer(config)
     vocabulary = given.digest if given else f"{config.vocab_size} {config.lowercase}"
     parts = (manifest.FORMAT, source.fingerprint(), vocabulary, config.held_out)
     digest = hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
