@@ -89,9 +89,9 @@ class Settings:
     model: `family` and the fields of that family's Config. `vocab_size` 0 takes the tokenizer's;
       `dtype` `auto` takes what is faster on the machine.
     objective: `name`.
-    phases: named parts of the run, each with `start`, a fraction of `train.steps`, and the fields
-      of `data` that it changes, those of plan and masking one by one; before the first of them
-      `data` holds.
+    phases: named parts of the run, each with `start`, a fraction of `train.steps` (a float below 1)
+      or a step (an int), and the fields of `data` that it changes, those of plan and masking one by
+      one; before the first of them `data` holds.
     """
 
     seed: int = 0
@@ -314,13 +314,11 @@ def plan_phases(settings: Settings) -> tuple[PhasePlan, ...]:
         if not isinstance(changes, Mapping):
             raise UserError(f"{where}={changes!r}; expected a section with start and settings")
         changes = dict(changes)
-        start = changes.pop("start", None)
-        if not isinstance(start, int | float) or not 0.0 <= start < 1.0:
-            raise UserError(f"{where}.start={start!r}; expected a fraction of the run, 0 <= x < 1")
+        first = _first_step(changes.pop("start", None), total, where)
         for key in {"plan", "masking"} & changes.keys():
             changes[key] = _changed_choice(known[key], changes[key], f"{where}.{key}")
         data = from_config(DataConfig, known | changes, where)
-        starts.append((name, round(start * total), data))
+        starts.append((name, first, data))
     starts.sort(key=lambda item: item[1])
     ends = [first for _, first, _ in starts[1:]] + [total]
     plans, used = [], 0
@@ -329,6 +327,18 @@ def plan_phases(settings: Settings) -> tuple[PhasePlan, ...]:
             plans.append(PhasePlan(name, first, last, used, data))
             used += (last - first) * data.batch_size
     return tuple(plans)
+
+
+def _first_step(start: Any, total: int, where: str) -> int:
+    """The step that a phase's `start` means: a fraction of the run, or a whole number of steps."""
+    if isinstance(start, float) and 0.0 <= start < 1.0:
+        return round(start * total)
+    if isinstance(start, int) and not isinstance(start, bool) and 0 <= start < total:
+        return start
+    raise UserError(
+        f"{where}.start={start!r}; expected a fraction of the run, 0 <= x < 1, or a whole number of"
+        f" steps below config.train.steps={total}"
+    )
 
 
 def _changed_choice(old: Mapping[str, Any], changes: Any, where: str) -> dict[str, Any]:

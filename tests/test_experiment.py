@@ -26,7 +26,7 @@ def build(**data):
 def test_phases_change_fields_of_the_masking_and_begin_where_the_examples_before_end():
     phases = {
         "ramp": {"start": 0.3, "batch_size": 16},
-        "long": {"start": 0.5, "seq_len": 128, "masking": {"mask_rate": 0.3}},
+        "long": {"start": 50, "seq_len": 128, "masking": {"mask_rate": 0.3}},
         "spans": {"start": 0.8, "masking": masking_config("whole_word")},
     }
     plan = build(masking=masking_config("token", mask_rate=0.2), phases=phases)
@@ -66,6 +66,8 @@ def test_the_head_of_pairs_follows_the_plan(plan, labels, task):
             {"phases": {"later": {"start": 0.5, "masking": {"mask_rat": 0.1}}}},
             ("config.phases.later.masking.mask_rat", "did you mean 'mask_rate'?"),
         ),
+        ({"phases": {"later": {"start": 100}}}, ("config.phases.later.start=100", "steps=100")),
+        ({"phases": {"later": {"start": 1.0}}}, ("config.phases.later.start=1.0", "0 <= x < 1")),
         (
             {"phases": {"later": {"start": 0.5, "masking": "token"}}},
             ("config.phases.later.masking='token'", "section"),

@@ -3,6 +3,7 @@ import random
 import pytest
 
 from plmjax.data.preparation import CorpusConfig, prepare
+from tests.data.stores import open_stores, write_stores
 
 _SUBJECTS = ("river", "engine", "teacher", "orchard", "parliament", "violin", "glacier", "market")
 _VERBS = ("follows", "repairs", "admires", "crosses", "measures", "forgets", "describes", "paints")
@@ -47,3 +48,15 @@ def corpus(tmp_path_factory):
         held_out=0.1,
     )
     return prepare(config, quiet=True)
+
+
+@pytest.fixture(scope="session")
+def stores_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stores")
+    write_stores(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stores(stores_folder):
+    return open_stores(stores_folder)
