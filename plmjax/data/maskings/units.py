@@ -57,18 +57,15 @@ class Units:
         before_BL = tf.cumsum(tf.cast(is_text_BL, tf.int32), axis=1, exclusive=True)
         total_B = tf.reduce_sum(tf.cast(is_text_BL, tf.int32), axis=1)
         before_N = tf.gather(tf.reshape(before_BL, [-1]), row_N * length + place_N)
-        # Position and tokens before it in one number, so that they are scattered once. Where there
-        # is no unit: L, and all tokens.
-        bits = length.bit_length()
-        packed_N = tf.bitwise.left_shift(before_N, bits) + place_N
-        packed_BW = tf.reshape(
-            slots.placed(packed_N, row_N * width + rank_N, batch * width), [batch, width]
-        )
-        empty_B1 = (tf.bitwise.left_shift(total_B, bits) + length)[:, None]
-        packed_BW = tf.where(tf.range(width) < count_B[:, None], packed_BW, empty_B1)
-        before_BW = tf.bitwise.right_shift(packed_BW, bits)
+        exists_BW = tf.range(width) < count_B[:, None]
+
+        def table(values_N: "tf.Tensor", empty: "tf.Tensor | int") -> "tf.Tensor":
+            values = slots.placed(values_N, row_N * width + rank_N, batch * width)
+            return tf.where(exists_BW, tf.reshape(values, [batch, width]), empty)
+
+        starts_BW = table(place_N, length)
+        before_BW = table(before_N, total_B[:, None])
         after_BW = tf.concat([before_BW[:, 1:], total_B[:, None]], axis=1)
-        starts_BW = tf.bitwise.bitwise_and(packed_BW, (1 << bits) - 1)
         return cls(is_start_BL, count_B, starts_BW, after_BW - before_BW)
 
     @property
