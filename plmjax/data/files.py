@@ -194,8 +194,8 @@ def lines(
             return
         if len(line) > LONGEST_LINE:
             raise UserError(
-                f"{name} has a line of more than {LONGEST_LINE >> 20} MiB at offset {offset}; is it"
-                " text? put line ends into it, or leave it out"
+                f"{name} has no line end in the {LONGEST_LINE >> 20} MiB from offset {offset} on; "
+                "is it text? put line ends into it, or leave it out"
             )
         yield offset, line
         offset += len(line)
