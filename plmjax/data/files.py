@@ -6,6 +6,7 @@ import gzip
 import io
 import lzma
 import os
+import pathlib
 import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
@@ -41,13 +42,16 @@ def matches(pattern: str) -> list[epath.Path]:
     while any(wildcard in fixed for wildcard in "*?["):
         fixed = os.path.dirname(fixed)
     root = epath.Path(fixed or ".")
+    below = pattern[len(fixed) :].lstrip("/")
     try:
-        if fixed == pattern:
+        if not below:
             found = [root]
-        else:
-            found = list(root.glob(pattern[len(fixed) :].lstrip("/"))) if root.is_dir() else []
+        elif "://" in fixed:
+            found = list(root.glob(below)) if root.is_dir() else []
+        else:  # epath would refuse `**`, which is dear elsewhere
+            found = map(epath.Path, pathlib.Path(root).glob(below))
         found = sorted((path for path in found if path.is_file()), key=str)
-    except (OSError, ImportError) as error:
+    except (OSError, ImportError, NotImplementedError, ValueError) as error:
         raise UserError(f"cannot look for '{pattern}': {error}; give another path") from None
     if not found:
         raise UserError(f"no file matches '{pattern}'; give a path or a quoted glob of files")
@@ -190,8 +194,8 @@ def lines(
             return
         if len(line) > LONGEST_LINE:
             raise UserError(
-                f"{name} has a line of more than {LONGEST_LINE >> 20} MiB at offset {offset}; is it"
-                " text? put line ends into it, or leave it out"
+                f"{name} has no line end in the {LONGEST_LINE >> 20} MiB from offset {offset} on; "
+                "is it text? put line ends into it, or leave it out"
             )
         yield offset, line
         offset += len(line)

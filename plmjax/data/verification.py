@@ -59,7 +59,9 @@ def _split(
     path: str, part: dict[str, Any], vocab_size: int, advance: Callable[[int], None]
 ) -> list[str]:
     """The problems of one split; what follows from another problem is left out."""
-    problems: list[str] = []
+    problems = list(_sizes(path, part))
+    if problems:
+        return problems
     for name, about in part["arrays"].items():
         try:
             array = open_array(f"{path}/{name}", about)
@@ -73,6 +75,23 @@ def _split(
         if message := _content(array, name, about, part, vocab_size, advance):
             problems.append(f"{path}/{name}: {message}")
     return problems
+
+
+def _sizes(path: str, part: dict[str, Any]) -> Iterator[str]:
+    """What the manifest says of a split against what it says of its arrays."""
+    expected = {
+        store.TOKENS: part["tokens"],
+        store.FLAGS: part["tokens"],
+        store.SENTENCE_OFFSETS: part["sentences"] + 1,
+        store.DOCUMENT_OFFSETS: part["documents"] + 1,
+    }
+    for name, count in expected.items():
+        there = part["arrays"][name]["shape"][0]
+        if there != count:
+            yield (
+                f"{path}/{name}: the manifest gives it {there:,} elements, but {count:,} by the "
+                "counts of its split"
+            )
 
 
 def _content(

@@ -1,10 +1,11 @@
-"""Runs the train verb for tests: as `python -m plmjax.main`, or forked from a warm process.
+"""Runs verbs for tests: as `python -m plmjax.main`, or forked from a warm process.
 
 Both are processes of their own, with real exit codes and a real stderr. Starting Python and
 importing jax takes seconds, a fork of a process that has done so takes none.
 """
 
 import dataclasses
+import importlib
 import multiprocessing
 import os
 import subprocess
@@ -32,6 +33,7 @@ class Ended:
 
 def forked(
     *arguments: str,
+    verb: str = "main",
     environment: Mapping[str, str] | None = None,
     before: Callable[[], None] | None = None,
     folder: Path = REPOSITORY,
@@ -41,6 +43,7 @@ def forked(
 
     Args:
       arguments: of the command line.
+      verb: the module of plmjax that is run.
       environment: variables that are added.
       before: called first in the fork.
       folder: where the command is typed.
@@ -49,7 +52,7 @@ def forked(
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         handles = [multiprocessing.reduction.DupFd(file.fileno()) for file in (out, err)]
         child = _WARM.Process(
-            target=_main, args=(arguments, dict(environment or {}), before, folder, handles)
+            target=_main, args=(verb, arguments, dict(environment or {}), before, folder, handles)
         )
         child.start()
         child.join(timeout)
@@ -62,6 +65,7 @@ def forked(
 
 
 def _main(
+    verb: str,
     arguments: tuple[str, ...],
     environment: dict[str, str],
     before: Callable[[], None] | None,
@@ -72,19 +76,27 @@ def _main(
         os.dup2(handle.detach(), number)
     os.environ.update(environment)
     os.chdir(folder)
-    from plmjax import cli, main
+    from plmjax import cli
 
+    module = importlib.import_module(f"plmjax.{verb}")
     if before:
         before()
-    sys.argv = ["main.py", *arguments]
-    cli.run(main.main, main.CONFIG, main.__doc__)
+    sys.argv = [f"{verb}.py", *arguments]
+    if verb == "main":
+        cli.run(module.main, module.CONFIG, module.__doc__)
+    cli.run_without_config(module.main, module.__doc__)
 
 
-def start(*arguments: str, log: Path, environment: Mapping[str, str] | None = None):
+def start(
+    *arguments: str,
+    log: Path,
+    verb: str = "main",
+    environment: Mapping[str, str] | None = None,
+):
     """Starts `python -m plmjax.main` with what it says going to `log`; returns the Popen."""
     with log.open("ab") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "plmjax.main", *arguments],
+            [sys.executable, "-m", f"plmjax.{verb}", *arguments],
             cwd=REPOSITORY,
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,

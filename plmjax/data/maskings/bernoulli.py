@@ -28,8 +28,9 @@ class XlmMasking:
     Every token but the first of the sequence becomes a target with probability mask_rate, `</s>`
     too, as published. With `sample_alpha` above 0, ceil(mask_rate * length) tokens are drawn
     without replacement instead, with weights count**-sample_alpha; tokens that the training text
-    does not have are never drawn. 80% of the targets become [MASK], 10% stay, 10% become a token of
-    the whole vocabulary.
+    does not have are never drawn. (The original draws so many of a whole batch; here each sequence
+    has its own share, so that it does not depend on its neighbours.) 80% of the targets become
+    [MASK], 10% stay, 10% become a token of the whole vocabulary.
 
     Attributes:
       mask_rate: the probability.

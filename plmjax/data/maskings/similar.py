@@ -33,19 +33,23 @@ class SimilarWordMasking:
 
     N-grams are picked as `ngram.NgramMasking` does, n = 1 to 4 with 40, 30, 20 and 10%, until
     floor(mask_rate * length) tokens are used up (one at least). Each word of them by itself is
-    shown as its similar word (80%), a random word (10%) or itself (10%); where the table knows no
-    similar word, as a random one. A random word is any of the table's with as many tokens, or
-    random tokens of text where the word is longer than those of the table.
+    shown as its similar word (80%), a random word (10%) or itself (10%). A random word is any of
+    the table's with as many tokens, or random tokens of text where the word is longer than those.
 
-    The paper leaves open what happens where a similar word has another number of tokens: the table
-    has similar words of the same number only (`similar_words.SimilarWords`).
+    Words without a similar one become random words, and random words are 10% of the picked tokens
+    in all: these words come first, and the others become random as often as is left of the 10%. So
+    80, 10 and 10% hold over each example while the table knows 8 of 9 tokens; of words that it does
+    not know beyond that, some stay as they are. The paper says as much of the shares, and leaves
+    open what happens where a similar word has another number of tokens: the table has similar words
+    of the same number only (`similar_words.SimilarWords`).
 
     Attributes:
       words: path of the table, made by `similar_words.make_similar_words(...).save(path)`.
       mask_rate: share of the tokens that is picked.
       max_predictions: most targets of an example; 0 for as many as the rate asks for.
       weights: of n = 1, 2, ... words; they need not sum to 1.
-      similar_share, random_share: how often a word is shown as a similar or a random one.
+      similar_share, random_share: how much of the picked text is shown as similar and as random
+        words; with a random_share of 0, words without a similar one stay as they are.
     """
 
     words: str = ""
@@ -96,15 +100,31 @@ class SimilarWordMasking:
             kind_BM = slots.taken_at(slots.high(bits_BM), pieces.first_BM)
             similar_BM, is_known_BM = lookup.similar(original_BM, pieces)
             random_BM = lookup.random(slots.low(bits_BM), pieces)
-            random_end = self.similar_share + self.random_share
-            is_similar_BM = kind_BM < round(self.similar_share * slots.WORD_OF_BITS)
-            is_changed_BM = kind_BM < round(random_end * slots.WORD_OF_BITS)
-            shown_BM = tf.where(is_similar_BM & is_known_BM, similar_BM, random_BM)
-            shown_BM = tf.where(is_changed_BM, shown_BM, original_BM)
+            similar_share_BM, changed_share_BM = self._shares(is_known_BM, positions_BM < seq_len)
+            kind_BM = tf.cast(kind_BM, tf.float64) / slots.WORD_OF_BITS
+            shown_BM = tf.where(kind_BM < similar_share_BM, similar_BM, random_BM)
+            shown_BM = tf.where(kind_BM < changed_share_BM, shown_BM, original_BM)
             masked = slots.targets_of(features, positions_BM, overflow_B)
             return masked | {"tokens": slots.written(tokens_BL, positions_BM, shown_BM)}
 
         return BoundMasking(seq_len, mlm_spec(seq_len, slots_M), mask)
+
+    def _shares(
+        self, is_known_BM: "tf.Tensor", is_used_BM: "tf.Tensor"
+    ) -> tuple["tf.Tensor", "tf.Tensor"]:
+        """Of each slot's word, float64 [B, M]: how often similar; how often similar or random."""
+        tf = tensorflow()
+        changed = tf.constant(self.similar_share + self.random_share, tf.float64)
+        count_B1, unknown_B1 = (
+            tf.reduce_sum(tf.cast(slots_BM, tf.float64), axis=1, keepdims=True)
+            for slots_BM in (is_used_BM, is_used_BM & ~is_known_BM)
+        )
+        random_B1 = self.random_share * count_B1
+        unknown_share_B1 = tf.minimum(changed, random_B1 / tf.maximum(unknown_B1, 1))
+        left_B1 = tf.maximum(random_B1 - changed * unknown_B1, 0)
+        known_share_B1 = left_B1 / tf.maximum(count_B1 - unknown_B1, 1)
+        similar_BM = tf.where(is_known_BM, changed - known_share_B1, 0)
+        return similar_BM, tf.where(is_known_BM, changed, unknown_share_B1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

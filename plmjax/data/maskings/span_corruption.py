@@ -40,7 +40,8 @@ class SpanCorruption:
 
     Of n tokens round(noise_density * n) are noise, in round(noise / mean_noise_span_length) spans.
     Noise and the rest are both split at random into that many segments, none empty, and alternate,
-    beginning with text and ending with noise. The encoder reads the text with a sentinel for each
+    beginning with text and ending with noise; spans are fewer where there is not that much text
+    (high densities). The encoder reads the text with a sentinel for each
     span and </s>; the targets are each span after its sentinel, and </s>. The decoder's first
     token is the padding.
 

@@ -35,12 +35,8 @@ class Units:
     @classmethod
     def of(cls, features: Features, bit: int = WORD, *, specials_too: bool = False) -> "Units":
         """Units that begin where `flags` has `bit`. With `specials_too`, each special is one."""
-        tf = tensorflow()
         is_text_BL = slots.is_text(features)
-        follows_text_BL = tf.pad(is_text_BL[:, :-1], [[0, 0], [1, 0]])
-        has_bit_BL = tf.bitwise.bitwise_and(features["flags"], np.uint8(bit)) > 0
-        # Tokens at the beginning of a text that was cut inside a word are a unit of their own.
-        is_start_BL = is_text_BL & (has_bit_BL | ~follows_text_BL)
+        is_start_BL = unit_starts(features, is_text_BL, bit)
         if specials_too:
             is_start_BL |= (features["attention_mask"] > 0) & ~is_text_BL
             is_text_BL = features["attention_mask"] > 0
@@ -54,22 +50,16 @@ class Units:
         row_N, place_N, rank_N = slots.places_of(is_start_BL)
         count_B = tf.reduce_sum(tf.cast(is_start_BL, tf.int32), axis=1)
         width = tf.maximum(tf.reduce_max(count_B), 1)
-        before_BL = tf.cumsum(tf.cast(is_text_BL, tf.int32), axis=1, exclusive=True)
-        total_B = tf.reduce_sum(tf.cast(is_text_BL, tf.int32), axis=1)
-        before_N = tf.gather(tf.reshape(before_BL, [-1]), row_N * length + place_N)
-        # Position and tokens before it in one number, so that they are scattered once. Where there
-        # is no unit: L, and all tokens.
-        bits = length.bit_length()
-        packed_N = tf.bitwise.left_shift(before_N, bits) + place_N
-        packed_BW = tf.reshape(
-            slots.placed(packed_N, row_N * width + rank_N, batch * width), [batch, width]
+        length_N = tf.gather(
+            tf.reshape(unit_lengths(is_start_BL, is_text_BL), [-1]), row_N * length + place_N
         )
-        empty_B1 = (tf.bitwise.left_shift(total_B, bits) + length)[:, None]
-        packed_BW = tf.where(tf.range(width) < count_B[:, None], packed_BW, empty_B1)
-        before_BW = tf.bitwise.right_shift(packed_BW, bits)
-        after_BW = tf.concat([before_BW[:, 1:], total_B[:, None]], axis=1)
-        starts_BW = tf.bitwise.bitwise_and(packed_BW, (1 << bits) - 1)
-        return cls(is_start_BL, count_B, starts_BW, after_BW - before_BW)
+
+        def table(values_N: "tf.Tensor") -> "tf.Tensor":
+            values = slots.placed(values_N, row_N * width + rank_N, batch * width)
+            return tf.reshape(values, [batch, width])
+
+        starts_BW = tf.where(tf.range(width) < count_B[:, None], table(place_N), length)
+        return cls(is_start_BL, count_B, starts_BW, table(length_N))
 
     @property
     def width(self) -> "tf.Tensor":
@@ -89,6 +79,28 @@ class Units:
             is_chosen_BW & self.exists_BW,
             self.is_start_BL.shape[1],
         )
+
+
+def unit_starts(features: Features, is_text_BL: "tf.Tensor", bit: int = WORD) -> "tf.Tensor":
+    """Bool [B, L]: where the units of the text begin whose beginnings have `bit` of the flags."""
+    tf = tensorflow()
+    follows_text_BL = tf.pad(is_text_BL[:, :-1], [[0, 0], [1, 0]])
+    has_bit_BL = tf.bitwise.bitwise_and(features["flags"], np.uint8(bit)) > 0
+    # Tokens at the beginning of a text that was cut inside a word are a unit of their own.
+    return is_text_BL & (has_bit_BL | ~follows_text_BL)
+
+
+def unit_lengths(is_start_BL: "tf.Tensor", is_text_BL: "tf.Tensor") -> "tf.Tensor":
+    """Int32 [B, L]: at each start the tokens of its unit.
+
+    A unit begins where a text does, so that every row begins with a start or with what is no text.
+    """
+    tf = tensorflow()
+    is_border = tf.reshape(is_start_BL | ~is_text_BL, [-1])
+    border_N = tf.cast(tf.where(is_border)[:, 0], tf.int32)
+    size = tf.size(is_border)
+    next_N = tf.concat([border_N[1:], size[None]], axis=0)
+    return tf.reshape(slots.placed(next_N - border_N, border_N, size), tf.shape(is_start_BL))
 
 
 def spread(

@@ -15,7 +15,7 @@ from plmjax.data.maskings.base import (
     mlm_spec,
 )
 from plmjax.data.maskings.token import bert_budget, budgets
-from plmjax.data.maskings.units import Units, spread
+from plmjax.data.maskings.units import spread, unit_lengths, unit_starts
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -57,22 +57,25 @@ class WholeWordMasking:
 def picked_words(features: Features, budget_B: "tf.Tensor") -> "tf.Tensor":
     """Bool [B, L]: the tokens of random words, as many as fit into the budget of tokens."""
     tf = tensorflow()
-    words = Units.of(features)
-    keys_BW = slots.order_keys(features["seeds"], "masked words", words.width)
-    keys_BW = tf.where(words.exists_BW, keys_BW, -1)
+    is_text_BL = slots.is_text(features)
+    is_start_BL = unit_starts(features, is_text_BL)
+    lengths_BL = unit_lengths(is_start_BL, is_text_BL)
+    count_B = tf.reduce_sum(tf.cast(is_start_BL, tf.int32), axis=1)
+    length = is_text_BL.shape[1]
+    keys_BL = slots.order_keys(features["seeds"], "masked words", length)
+    keys_BL = tf.where(is_start_BL, keys_BL, -1)
     # A budget of n tokens is used up by the first n words, but for long ones that are skipped.
-    few = tf.minimum(tf.reduce_max(budget_B) + 8, words.width)
+    few = tf.minimum(tf.reduce_max(budget_B) + 8, length)
 
-    def by_the_first(most: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
-        values_BK, order_BK = tf.math.top_k(keys_BW, most)
-        lengths_BK = tf.where(values_BK >= 0, slots.taken_at(words.lengths_BW, order_BK), 0)
+    def by_the_first(most: "tf.Tensor | int") -> tuple["tf.Tensor", "tf.Tensor"]:
+        values_BK, starts_BK = tf.math.top_k(keys_BL, most)
+        lengths_BK = tf.where(values_BK >= 0, slots.taken_at(lengths_BL, starts_BK), 0)
         is_taken_BK, left_B = filled(lengths_BK, budget_B)
-        starts_BK = slots.taken_at(words.starts_BW, order_BK)
-        selected_BL = spread(starts_BK, lengths_BK, is_taken_BK, words.is_start_BL.shape[1])
-        return selected_BL, tf.reduce_all((left_B == 0) | (words.count_B <= most))
+        selected_BL = spread(starts_BK, lengths_BK, is_taken_BK, length)
+        return selected_BL, tf.reduce_all((left_B == 0) | (count_B <= most))
 
     selected_BL, is_all = by_the_first(few)
-    return tf.cond(is_all, lambda: selected_BL, lambda: by_the_first(words.width)[0])
+    return tf.cond(is_all, lambda: selected_BL, lambda: by_the_first(length)[0])
 
 
 def filled(lengths_BK: "tf.Tensor", budget_B: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:

@@ -84,6 +84,11 @@ def train_model(texts: Iterable[str], vocab_size: int, style: str, algorithm: st
     if not lines:
         raise UserError("there is no text to train a tokenizer on; give a corpus that has some")
     added = _ADDED.get(style, 0)
+    if vocab_size <= added:
+        raise UserError(
+            f"vocab_size={vocab_size} has no room for anything but the {added} tokens that {style} "
+            "adds; give more"
+        )
     buffer = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.Train(

@@ -1,21 +1,45 @@
-"""Real text as features: Python's language reference in English, a paragraph of Chinese."""
+"""Real text as features: Python's language reference in English, reviews of shops in Chinese."""
 
 import re
 
 import numpy as np
 import pytest
 
+from plmjax.data.annotation import Annotator
 from plmjax.data.counter_random import fold, key_of
 from plmjax.data.flags import ENTITY, PHRASE, SENTENCE, SPECIAL, WORD
 from plmjax.data.maskings import MaskingVocabulary
-from plmjax.data.tokenizers import SPECIAL_TOKENS, WordPiece, train_wordpiece
+from plmjax.data.phrases import Dictionary
+from plmjax.data.segmenters import open_segmenter
+from plmjax.data.tokenizers import SPECIAL_TOKENS, train_wordpiece
+from tests.data.real_text import chinese_lines
+from tests.requires import need
 
-# Segmented by hand.
-_CHINESE = (
-    "语言 模型 的 预训练 需要 大量 的 文本 。 我们 先 把 文本 切分 成 词语 ，"
-    " 再 随机 遮盖 其中 的 一部分 。 清华大学 的 学生 在 北京 的 图书馆 里 阅读 机器学习 的 论文 。"
-    " 中华人民共和国 成立 于 一九四九年 。"
-)
+_PHRASES = [
+    "电视剧",
+    "性价比",
+    "送货速度",
+    "笔记本电脑",
+    "没有什么",
+    "这本书",
+    "服务态度",
+    "非常满意",
+    "值得一看",
+]
+_ENTITIES = [
+    "当当网",
+    "卓越网",
+    "惠普",
+    "联想",
+    "诺基亚",
+    "海尔",
+    "蒙牛",
+    "伊利",
+    "携程",
+    "北京",
+    "上海",
+    "深圳",
+]
 
 
 class Text:
@@ -88,18 +112,18 @@ def english():
 
 @pytest.fixture(scope="session")
 def chinese():
-    words = _CHINESE.split()
-    characters = sorted(set("".join(words)))
-    tokenizer = WordPiece((*SPECIAL_TOKENS, *characters), True)
-    ids = np.concatenate(tokenizer.encode_batch(words)).astype(np.int32)
-    lengths = [len(word) for word in words]
-    assert len(ids) == sum(lengths)
-    flags = np.zeros(len(ids), np.uint8)
-    flags[np.cumsum([0, *lengths[:-1]])] = WORD | PHRASE | ENTITY
-    flags[0] |= SENTENCE
+    """One token a character; words by the segmenter, phrases and entities by dictionaries."""
+    need("rjieba", "pip install rjieba")
+    lines = list(chinese_lines()[:30000:10])
+    tokenizer = train_wordpiece(lambda: lines, 2500, True)
+    annotator = Annotator(
+        tokenizer, open_segmenter("rjieba"), Dictionary(_PHRASES), Dictionary(_ENTITIES)
+    )
+    encoded = [row for row in annotator.encode(lines) if len(row[0])]
+    ids, flags = (np.concatenate(parts) for parts in zip(*encoded, strict=True))
+    flags[np.cumsum([0] + [len(row) for row, _ in encoded[:-1]])] |= SENTENCE
     flags[1:][ids[:-1] == tokenizer.vocabulary.index("。")] |= SENTENCE
-    ids, flags = np.tile(ids, 200), np.tile(flags, 200)
-    return Text(ids, flags, _vocabulary(tokenizer, ids), tokenizer)
+    return Text(ids.astype(np.int32), flags, _vocabulary(tokenizer, ids), tokenizer)
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -5,13 +6,17 @@ import scipy.stats
 
 from plmjax.data.flags import SPECIAL
 from plmjax.data.maskings import XlmMasking
+from plmjax.data.plans import Translation
+from tests.data.maskings.conftest import Text
 from tests.data.maskings.helpers import (
     assert_eighty_ten_ten,
     assert_share,
+    is_text,
     run,
     selected,
     used,
 )
+from tests.data.splits import FakeSplit, FakeTokenizer
 
 L = 128
 
@@ -30,11 +35,51 @@ def test_every_token_but_the_first_is_a_target_with_the_rate(english, lengths):
     assert_share(chosen[seps].sum(), seps.sum(), 0.15, least=2500)
 
 
-def test_both_sides_of_a_pair_are_masked_alike(english):
-    features = english.features(2000, L)
-    chosen = selected(run(XlmMasking().bind(english.vocabulary, L), features))
-    for side in (chosen[:, 1 : L // 2], chosen[:, L // 2 + 1 :]):
-        assert_share(side.sum(), side.size, 0.15)
+@dataclasses.dataclass
+class Pairs(FakeSplit):
+    """Documents of two sentences of a text."""
+
+    text: Text | None = None
+
+    def read(self, starts, lengths):
+        return np.concatenate(
+            [self.text.ids[s : s + n] for s, n in zip(starts, lengths, strict=True)]
+        )
+
+    def read_flags(self, starts, lengths):
+        return np.concatenate(
+            [self.text.flags[s : s + n] for s, n in zip(starts, lengths, strict=True)]
+        )
+
+
+def test_both_sides_of_a_translation_pair_are_masked_alike(english):
+    """TLM, on rows as `plans.Translation` makes them: </s> source </s> </s> target </s>."""
+    vocabulary = english.vocabulary
+    sentences = np.resize(np.random.default_rng(0).integers(20, 61, 1999), 2000)
+    sentence_offsets = np.append(0, sentences.cumsum())
+    split = Pairs(sentence_offsets, np.arange(0, 2001, 2), text=english)
+    ids = FakeTokenizer(pad_id=vocabulary.pad_id, eos_id=vocabulary.eos_id)
+    layout = Translation().layout("xlm", ids, L)
+    plan = Translation().bind(split, layout, 0)
+    sides = np.zeros((2, 2))
+    separators = np.zeros(2)
+    for first in range(0, 4000, 1000):  # each pair with four seeds
+        features = layout.assemble(plan.examples(np.arange(first, first + 1000)), [split])
+        bound = XlmMasking().bind(vocabulary, L)
+        result = run(bound, features)
+        assert not {"positions", "token_types"} & result.keys()
+        chosen = selected(result)
+        assert not chosen[:, 0].any() and not chosen[features["attention_mask"] == 0].any()
+        assert not result["overflow"].any()
+        text = is_text(features)
+        for side in (0, 1):
+            where = text & (features["token_types"] == side)
+            sides[side] += chosen[where].sum(), where.sum()
+        where = (features["flags"] == SPECIAL) & (np.arange(L) > 0)
+        separators += chosen[where].sum(), where.sum()
+    for hits, trials in sides:
+        assert_share(hits, trials, 0.15)
+    assert_share(*separators, 0.15, least=10**4)
 
 
 def test_eighty_ten_ten(english):

@@ -1,11 +1,14 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from plmjax.data.counter_random import draw
+from plmjax.data.flags import WORD
 from plmjax.data.maskings import NgramMasking, SimilarWordMasking, SimilarWords, make_similar_words
 from plmjax.data.maskings.similar_words import MOST_TOKENS, read_vectors
 from plmjax.errors import UserError
-from tests.data.maskings.helpers import assert_share, run, selected, used, words_of
+from tests.data.maskings.helpers import run, selected, used, words_of
 
 L = 128
 
@@ -36,6 +39,26 @@ def masking(table, tmp_path_factory):
     path = tmp_path_factory.mktemp("table") / "similar.npz"
     table.save(path)
     return SimilarWordMasking(words=str(path))
+
+
+@pytest.fixture(scope="module")
+def full_table(english, tmp_path_factory):
+    """Random vectors for all words of the text but one in a hundred; the path of the table."""
+    folder = tmp_path_factory.mktemp("full")
+    cuts = np.flatnonzero(english.flags & WORD)[1:]
+    words = list(dict.fromkeys(tuple(word.tolist()) for word in np.split(english.ids, cuts)))
+    words = [word for index, word in enumerate(words) if index % 100 != 50]
+    rng = np.random.default_rng(0)
+    lines = [f"{index} {' '.join(map(str, rng.normal(size=8)))}" for index in range(len(words))]
+    (folder / "vectors.txt").write_text("\n".join(lines) + "\n")
+
+    def encode(names):
+        return [np.array(words[int(name)], np.int32) for name in names]
+
+    size = english.vocabulary.vocab_size
+    table = make_similar_words(folder / "vectors.txt", encode, size)
+    table.save(folder / "table.npz")
+    return str(folder / "table.npz")
 
 
 def as_dict(table):
@@ -95,62 +118,100 @@ def test_bad_vectors_get_one_clear_line(english, tmp_path, content, message):
         make_similar_words(tmp_path / "none.txt", english.tokenizer.encode_batch, 100)
 
 
-def test_every_word_is_shown_as_its_draw_says(english, table, masking):
-    """A plain program: kind by the draw at the slot of the word's first token."""
-    features = english.features(300, L)
+def random_shares(tokens, unknown):
+    """How often words without and with a similar one become random: 10% of all tokens in all."""
+    if 0.9 * unknown >= 0.1 * tokens:
+        return 0.1 * tokens / unknown, 0.0
+    return 0.9, (0.1 * tokens - 0.9 * unknown) / (tokens - unknown)
+
+
+@pytest.mark.parametrize(("kind", "fates"), [("small", 4), ("full", 5)])
+def test_every_word_is_shown_as_its_draw_says(english, masking, full_table, kind, fates):
+    """A plain program: what is shown by the draw at the slot of the word's first token."""
+    features = english.features(600, L)
+    masking = masking if kind == "small" else SimilarWordMasking(full_table)
     bound = masking.bind(english.vocabulary, L)
-    result, similar, by_length = run(bound, features), as_dict(table), {}
+    similar, by_length = as_dict(SimilarWords.load(masking.words)), {}
+    result = run(bound, features)
     for key in similar:
         by_length.setdefault(len(key), set()).add(key)
     slots = bound.spec["masked_positions"][0][0]
-    chosen, known, unknown = selected(result), 0, 0
-    for row in range(300):
+    chosen, found = selected(result), Counter()
+    for row in range(600):
         bits = draw(features["seeds"][row : row + 1], "replacement of words", slots)[0]
         positions = result["masked_positions"][row].tolist()
-        for word in words_of(features, row):
-            if not chosen[row, word].any():
-                continue
+        picked = [word for word in words_of(features, row) if chosen[row, word].any()]
+        ids = [tuple(features["tokens"][row, word].tolist()) for word in picked]
+        unknown = sum(len(own) for own in ids if own not in similar)
+        of_unknown, of_known = random_shares(chosen[row].sum(), unknown)
+        for word, own in zip(picked, ids, strict=True):
             assert chosen[row, word].all()
-            kind = (int(bits[positions.index(word[0])]) >> 32) / 2**32
-            own = tuple(features["tokens"][row, word].tolist())
+            drawn = (int(bits[positions.index(word[0])]) >> 32) / 2**32
             shown = tuple(result["tokens"][row, word].tolist())
-            if kind >= 0.9:
-                assert shown == own
-            elif kind < 0.8 and own in similar:
+            if own in similar and drawn < 0.9 - of_known:
+                fate = "similar"
                 assert shown == similar[own]
-                known += 1
-            elif len(own) in by_length:
-                assert shown in by_length[len(own)]
-                unknown += kind < 0.8
-            else:
+            elif drawn < (0.9 if own in similar else of_unknown):
+                fate = "random"
+                if len(own) in by_length:
+                    assert shown in by_length[len(own)]
                 assert not np.isin(shown, english.vocabulary.special_ids).any()
-    assert known > 1000 and unknown > 300
+            else:
+                fate = "itself"
+                assert shown == own
+            found[fate, own in similar] += 1
+    # Where many words are not known, no word that is becomes a random one.
+    assert len(found) >= fates and found.total() > 5000, found
 
 
 def test_shares_budget_and_no_mask(english, table, masking):
+    """A table that lacks much: random words are still 10% of what is picked."""
     features = english.features(9000, L)
     result = run(masking.bind(english.vocabulary, L), features)
     budget = int(0.15 * L)
     assert used(result).sum(1).max() == budget and (used(result).sum(1) == budget).mean() > 0.99
     assert used(result).sum() >= 10**5
     assert not (result["tokens"] == english.vocabulary.mask_id).any()
-    similar = as_dict(table)
-    words, counts, fates = 0, 0, np.zeros(3)
-    chosen = selected(result)
-    for row in range(2500):
+    fates, tokens, error = shares_shown(features, result, as_dict(table))
+    assert tokens >= 10**5
+    assert abs(fates["random"] / tokens - 0.1) < 3 * error * 0.3
+    assert fates["itself"] / tokens > 0.15
+
+
+def shares_shown(features, result, similar):
+    """Tokens by how their words are shown, corrected for random words that are it by chance.
+
+    Returns:
+      The tokens by fate, all of them, and the standard error of a share of 0 or 1 a token: draws
+      are those of words.
+    """
+    chosen, fates, squares = selected(result), Counter(), 0
+    counts = Counter(map(len, similar))
+    for row in range(len(chosen)):
         for word in words_of(features, row):
-            own = tuple(features["tokens"][row, word].tolist())
-            if not chosen[row, word].all() or own not in similar:
+            if not chosen[row, word[0]]:
                 continue
-            words += 1
+            n = len(word)
+            own = tuple(features["tokens"][row, word].tolist())
             shown = tuple(result["tokens"][row, word].tolist())
-            fates += [shown == similar[own], shown == own, shown not in (own, similar[own])]
-            counts += 2 / sum(len(key) == len(own) for key in similar)
-    # A random word is now and then the similar one, or the word itself.
-    chance = 0.1 * counts / words / 2
-    assert_share(fates[0], words, 0.8 + chance, least=10**4)
-    assert_share(fates[1], words, 0.1 + chance, least=10**4)
-    assert_share(fates[2], words, 0.1 - 2 * chance, least=10**4)
+            other = "itself" if shown == own else "random"
+            fates["similar" if shown == similar.get(own) else other] += n
+            if own in similar:
+                chance = 0.1 * n / counts[n]
+                fates.update({"itself": -chance, "similar": -chance, "random": 2 * chance})
+            squares += n * n
+    tokens = int(chosen.sum())
+    return fates, tokens, np.sqrt(squares) / tokens
+
+
+def test_eighty_ten_ten_with_a_table_of_nearly_all_words(english, full_table):
+    features = english.features(9000, L)
+    result = run(SimilarWordMasking(full_table).bind(english.vocabulary, L), features)
+    similar = as_dict(SimilarWords.load(full_table))
+    fates, tokens, error = shares_shown(features, result, similar)
+    assert tokens >= 10**5
+    for fate, share in (("similar", 0.8), ("random", 0.1), ("itself", 0.1)):
+        assert abs(fates[fate] / tokens - share) < 3 * error * np.sqrt(share * (1 - share)), fates
 
 
 def test_words_are_picked_as_ngrams(english, masking):
