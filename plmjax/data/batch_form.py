@@ -92,7 +92,7 @@ class DataConfig:
         """The splits of `sources`, in their order.
 
         Raises:
-          UserError: where one is not in the store.
+          UserError: where one is not in the store, or `weights` are not theirs.
         """
         for name in self.sources:
             if name not in splits:
@@ -100,7 +100,9 @@ class DataConfig:
                     f"sources={','.join(self.sources)}: the store has no source '{name}'; it has "
                     f"{', '.join(splits)}"
                 )
-        return {name: splits[name] for name in self.sources or splits}
+        picked = {name: splits[name] for name in self.sources or splits}
+        self.mixture.check_names(list(picked))
+        return picked
 
 
 @dataclasses.dataclass(frozen=True)

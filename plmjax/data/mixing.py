@@ -53,13 +53,18 @@ class Mixture:
             logs = {name: self.alpha * math.log(size) for name, size in sizes.items()}
             largest = max(logs.values())
             return Schedule([math.exp(log - largest) for log in logs.values()], list(sizes))
-        for name in self.weights.keys() ^ sizes.keys():
-            what = "has no weight" if name in sizes else "is no source of the data"
-            raise UserError(
-                f"weights={', '.join(self.weights)}: {name} {what}; name every one of "
-                f"{', '.join(sizes)}"
-            )
+        self.check_names(list(sizes))
         return Schedule([self.weights[name] for name in sizes], list(sizes))
+
+    def check_names(self, sources: Sequence[str]) -> None:
+        """Raises a UserError where there are weights, and not for just these sources."""
+        for name in (*self.weights, *sources):
+            if self.weights and (name in self.weights) != (name in sources):
+                what = "has no weight" if name in sources else "is no source of the data"
+                raise UserError(
+                    f"weights={', '.join(self.weights)}: {name} {what}; name every one of "
+                    f"{', '.join(sources)}"
+                )
 
 
 class Schedule:

@@ -3,31 +3,26 @@ import dataclasses
 import numpy as np
 import pytest
 
-from plmjax.data.pipeline import DataConfig, Input
-from plmjax.data.store import SplitReader
+from plmjax.data import arrays
+from plmjax.data.batch_form import DataConfig, masking_config, plan_config
+from plmjax.data.pipeline import Input
+from plmjax.data.plans import PLANS
 from plmjax.errors import UserError
+from tests.data.elastic import COMBINATIONS, MIXTURES, Case, Direct, frames_of, joined
+from tests.data.stores import open_stores, write_stores
 
-CONFIG = DataConfig(seq_len=48, batch_size=8, max_predictions=8)
-VARIANTS = {
-    "dynamic": CONFIG,
-    "static": dataclasses.replace(CONFIG, dupe_factor=2),
-    "one segment": dataclasses.replace(CONFIG, next_sentence=False),
-}
+CONFIG = DataConfig(seq_len=48, batch_size=8)
+_FUNCTIONS: dict = {}
 
 
-@pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
-def config(request):
-    return request.param
+def direct(case, stores, **more):
+    return case.input(stores, kind=Direct, **more).shared(_FUNCTIONS)
 
 
 def same(a, b):
     return a.keys() == b.keys() and all(
         a[key].dtype == b[key].dtype and a[key].tobytes() == b[key].tobytes() for key in a
     )
-
-
-def joined(parts):
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
 def unmasked(batch):
@@ -43,30 +38,36 @@ def unmasked(batch):
     return tokens
 
 
-def test_batches_are_what_the_spec_says(corpus, config):
-    source = Input(corpus.train["text"], corpus.tokenizer, config, seed=0)
-    batch = source.batch(0)
-    assert batch.keys() == source.spec.keys()
-    for key, (shape, dtype) in source.spec.items():
-        assert (batch[key].shape, batch[key].dtype) == (shape, dtype), key
-    assert ("label" in batch) == config.next_sentence
+def one_source(corpus, **changes):
+    return Input(corpus.train, corpus.tokenizer, dataclasses.replace(CONFIG, **changes), seed=3)
 
 
-def test_the_layout_is_cls_a_sep_b_sep(corpus, config):
+@pytest.mark.parametrize("plan", ["sentence_pairs", "doc_sentences"])
+def test_the_layout_is_cls_a_sep_b_sep(corpus, plan):
     tokenizer = corpus.tokenizer
-    for batch in Input(corpus.train["text"], tokenizer, config, seed=0).batches(0, 20):
+    for batch in one_source(corpus, plan=plan_config(plan)).batches(0, 20):
         tokens = unmasked(batch)
         length = batch["attention_mask"].sum(1)
-        place = np.arange(config.seq_len)[None]
+        place = np.arange(48)[None]
         assert np.array_equal(batch["attention_mask"], (place < length[:, None]).astype(np.int32))
         assert (tokens[:, 0] == tokenizer.cls_id).all()
         assert (tokens[:, 1:] != tokenizer.cls_id).all()
         assert (tokens[place >= length[:, None]] == tokenizer.pad_id).all()
-        assert ((tokens == tokenizer.sep_id).sum(1) == 1 + config.next_sentence).all()
+        pairs = plan == "sentence_pairs"
+        assert ((tokens == tokenizer.sep_id).sum(1) == 1 + pairs).all()
         assert (np.take_along_axis(tokens, length[:, None] - 1, 1) == tokenizer.sep_id).all()
         first_sep = (tokens == tokenizer.sep_id).argmax(1)[:, None]
         types = ((place > first_sep) & (place < length[:, None])).astype(np.int32)
         assert np.array_equal(batch["token_types"], types)
+
+
+def test_rows_are_the_batch_before_it_is_masked(corpus):
+    source = one_source(corpus)
+    rows, batch = source.rows(4), source.batch(4)
+    assert np.array_equal(unmasked(batch), rows["tokens"])
+    assert np.array_equal(batch["label"], rows["label"])
+    assert np.array_equal(source.examples(4).seeds, rows["seeds"])
+    assert len(source.examples(4)) == 8
 
 
 def test_real_next_text_follows_in_the_corpus(corpus):
@@ -74,11 +75,8 @@ def test_real_next_text_follows_in_the_corpus(corpus):
     flat = np.concatenate(list(corpus.train["text"].blocks())).astype(np.int32)
     text = flat.astype("<i4").tobytes()
     tokenizer = corpus.tokenizer
-    source = Input(
-        corpus.train["text"], tokenizer, dataclasses.replace(CONFIG, seq_len=128), seed=3
-    )
     follows = {0: [], 1: []}
-    for batch in source.batches(0, 30):
+    for batch in one_source(corpus, seq_len=128).batches(0, 30):
         tokens, length = unmasked(batch), batch["attention_mask"].sum(1)
         for row, n, label in zip(tokens, length, batch["label"], strict=True):
             if n < 128:  # nothing was cut from between A and B
@@ -89,62 +87,103 @@ def test_real_next_text_follows_in_the_corpus(corpus):
     assert len(follows[1]) > 20 and not any(follows[1])
 
 
-def test_any_number_of_hosts_reads_the_same_bytes(corpus, config):
-    whole = list(Input(corpus.train["text"], corpus.tokenizer, config, seed=5).batches(3, 9))
-    for count in (2, 4):
-        hosts = [
-            Input(
-                corpus.train["text"],
-                corpus.tokenizer,
-                config,
-                seed=5,
-                process_index=host,
-                process_count=count,
-            )
-            for host in range(count)
-        ]
-        parts = zip(*(host.batches(3, 9) for host in hosts), strict=True)
-        assert all(same(joined(part), batch) for part, batch in zip(parts, whole, strict=True))
-        passes = zip(*(host.evaluation_batches() for host in hosts), strict=True)
-        single = Input(corpus.train["text"], corpus.tokenizer, config, seed=5).evaluation_batches()
-        assert all(same(joined(part), batch) for part, batch in zip(passes, single, strict=True))
-
-
-def test_jumping_to_a_step_equals_reading_up_to_it(corpus, config):
-    read = Input(corpus.train["text"], corpus.tokenizer, config, seed=1)
-    epoch = read.epoch_size() // config.batch_size
-    steps = list(read.batches(0, epoch + 20))
-    for step in (0, 7, epoch - 1, epoch, epoch + 19):
-        assert same(
-            Input(corpus.train["text"], corpus.tokenizer, config, seed=1).batch(step), steps[step]
-        )
-    endless = read.batches(epoch)
-    assert same(next(endless), steps[epoch])
-    assert not same(steps[0], steps[1])
-    assert not same(
-        Input(corpus.train["text"], corpus.tokenizer, config, seed=2).batch(0), steps[0]
-    )
-
-
 def test_dynamic_masks_differ_between_epochs_and_static_ones_repeat(corpus):
-    def epochs(config):
-        source = Input(corpus.train["text"], corpus.tokenizer, config, seed=0)
-        size = source.epoch_size()
+    def epochs(dupe_factor):
+        source = one_source(corpus, plan=plan_config("sentence_pairs", dupe_factor=dupe_factor))
+        size = source.epoch_sizes()["text"]
         rows = {0: set(), 1: set()}
-        for step, batch in enumerate(source.batches(0, 2 * size // config.batch_size)):
+        for step, batch in enumerate(source.batches(0, 2 * size // 8)):
             for index, row in enumerate(batch["tokens"]):
-                rows[(step * config.batch_size + index) // size].add(row.tobytes())
+                rows[(step * 8 + index) // size].add(row.tobytes())
         return rows
 
-    static = epochs(dataclasses.replace(CONFIG, dupe_factor=2))
+    static = epochs(2)
     assert len(static[0] & static[1]) > 0.95 * len(static[0])
-    dynamic = epochs(CONFIG)
+    dynamic = epochs(0)
     assert len(dynamic[0] & dynamic[1]) < 0.05 * len(dynamic[0])
 
 
-def test_evaluation_goes_once_over_everything_and_is_always_the_same(corpus):
+def test_no_wanted_mask_is_dropped_silently(stores):
+    """What few slots leave out is counted: with enough slots there are as many targets more.
+
+    Of the other maskings with slots, `max_predictions` is the published budget itself.
+    """
+    without_budget = [
+        ("roberta", {}),
+        ("roberta", {"whole_words": True}),
+        ("xlm", {}),
+        ("unit", {}),
+    ]
+    for masking, changes in without_budget:
+        # As many slots as tokens: there nothing can be left over.
+        enough = Case("full_sentences", masking, masking_changes={**changes, "max_predictions": 48})
+        few = dataclasses.replace(enough, masking_changes={**changes, "max_predictions": 3})
+        left_over = 0
+        for all_of, some in zip(
+            direct(enough, stores).batches(0, 12), direct(few, stores).batches(0, 12), strict=True
+        ):
+            wanted, used = (batch["masked_weights"].sum(1) for batch in (all_of, some))
+            assert not all_of["overflow"].any()
+            assert np.array_equal(some["overflow"], wanted - used), (masking, changes)
+            left_over += int(some["overflow"].sum())
+        assert left_over > 0, (masking, changes)
+
+
+@pytest.mark.parametrize("masking", [name for plan, name in COMBINATIONS if plan == "blocks"])
+def test_the_slots_that_a_rule_asks_for_are_nearly_always_enough(stores, masking):
+    source = direct(Case("full_sentences", masking, batch_size=64), stores)
+    overflow = [batch["overflow"].sum() for batch in source.batches(0, 8)]
+    assert sum(map(int, overflow)) <= 8, overflow
+
+
+@pytest.mark.parametrize("mixture", MIXTURES)
+@pytest.mark.parametrize("plan", PLANS)
+def test_evaluation_takes_each_example_of_each_source_once(stores, plan, mixture):
+    masking = "token" if plan == "sentence_pairs" else "causal"
+    case = Case(plan, masking, mixture, frames_of(plan)[0], seq_len=48, batch_size=24, seed=7)
+    source, seen = direct(case, stores), []
+    assembled = source._assembled
+    source._assembled = lambda examples: seen.append(examples) or assembled(examples)
+    first = joined(list(source.evaluation_batches()))
+    sizes = source.epoch_sizes()
+    total = sum(sizes.values())
+    # The evaluation's examples may be cut differently from training's.
+    read = np.concatenate([examples.seeds for examples in seen])
+    key = "masked_weights" if masking == "token" else "weights"
+    real = int((first[key].sum(1) > 0).nonzero()[0].max()) + 1
+    assert len(read) - 24 < real <= len(read)
+    assert abs(real - total) <= 0.2 * total
+    sources = np.concatenate([examples.sources for examples in seen])[:real]
+    named = np.stack([sources.astype(np.uint64), read[:real]], axis=1)
+    assert len(np.unique(named, axis=0)) == real
+    assert len(np.unique(sources)) == len(sizes)
+    for name, value in first.items():
+        if name.endswith("weights"):
+            assert not value[real:].any(), name
+    assert not first["overflow"][real:].any()
+    assert same(joined(list(direct(case, stores).evaluation_batches())), first)
+
+
+def test_evaluation_reads_every_token_of_every_source(stores):
+    """Blocks have each token once: those that count together are the sources' own."""
+    case = Case("blocks", "causal", "alpha", "none", seq_len=48, batch_size=24)
+    batches = joined(list(direct(case, stores).evaluation_batches()))
+    read = direct(case, stores)
+    tokens = sum(split.tokens for split in stores.text.values())
+    real = sum(read.epoch_sizes().values())  # of blocks the same for every seed
+    assert batches["attention_mask"][:real].sum() == tokens
+    assert not batches["weights"][real:].any()
+    counts = np.bincount(
+        batches["tokens"][:real][batches["attention_mask"][:real] > 0],
+        minlength=stores.tokenizer.vocab_size,
+    )
+    assert np.array_equal(counts, sum(split.token_counts for split in stores.text.values()))
+
+
+def test_padding_of_the_last_evaluation_batch_counts_nowhere(corpus):
+    """As it comes from tf.data, in pairs: also the labels' weights are zero there."""
     config = dataclasses.replace(CONFIG, batch_size=16)
-    source = Input(corpus.held_out["text"], corpus.tokenizer, config, seed=0)
+    source = Input(corpus.held_out, corpus.tokenizer, config, seed=0)
     first, second = list(source.evaluation_batches()), list(source.evaluation_batches())
     assert all(same(a, b) for a, b in zip(first, second, strict=True))
     weights = np.concatenate([batch["label_weights"] for batch in first])
@@ -154,48 +193,88 @@ def test_evaluation_goes_once_over_everything_and_is_always_the_same(corpus):
     masked = np.concatenate([batch["masked_weights"] for batch in first])
     assert (masked[real:] == 0).all()
     assert (masked[:real].sum(1) >= 1).all()
-    counts = np.bincount(np.concatenate([unmasked(b).reshape(-1) for b in first]))
-    held_out = np.bincount(np.concatenate(list(corpus.held_out["text"].blocks())))
-    assert (counts[5 : len(held_out)] > 0)[held_out[5:] > 20].all()
+    hosts = [
+        Input(corpus.held_out, corpus.tokenizer, config, 0, process_index=h, process_count=4)
+        for h in range(4)
+    ]
+    parts = zip(*(host.evaluation_batches() for host in hosts), strict=True)
+    assert all(same(joined(part), batch) for part, batch in zip(parts, first, strict=True))
 
 
-def test_damage_found_while_training_is_one_clear_line(corpus, monkeypatch):
-    def damaged(*_):
-        raise UserError("the token store is damaged")
-
-    source = Input(corpus.train["text"], corpus.tokenizer, CONFIG, seed=0)
-    monkeypatch.setattr(SplitReader, "read", damaged)
-    with pytest.raises(UserError, match="is damaged"):
-        source.batch(0)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"max_predictions": 48}, "max_predictions=48 does not fit seq_len=48"),
-        ({"max_predictions": 0}, "max_predictions=0"),
-        ({"seq_len": 4}, "seq_len=4"),
-        ({"batch_size": 0}, "batch_size=0"),
-        ({"mask_rate": 15.0}, "mask_rate=15.0"),
-        ({"short_seq_prob": -0.1}, "short_seq_prob=-0.1"),
-        ({"dupe_factor": -1}, "dupe_factor=-1"),
-        ({"prefetch": 0}, "prefetch=0"),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(changes, message):
-    with pytest.raises(UserError, match=message):
-        dataclasses.replace(CONFIG, **changes)
+@pytest.mark.parametrize("array", ["tokens", "flags"])
+def test_a_damaged_chunk_is_one_line_with_file_and_chunk(tmp_path, monkeypatch, array):
+    monkeypatch.setattr(arrays, "_CHUNK", 64)
+    write_stores(tmp_path)
+    file = tmp_path / "chinese" / array / "c" / "0"
+    content = bytearray(file.read_bytes())
+    size = 64 * (2 if array == "tokens" else 1) + 4  # a chunk and its checksum
+    content[5 * size + 3] ^= 16
+    file.write_bytes(content)
+    stores = open_stores(tmp_path)
+    source = Case("packed", mixture="alpha").input(stores)
+    with pytest.raises(UserError) as raised:
+        for _ in source.batches(0, 60):
+            pass
+    message = str(raised.value)
+    assert f"{file}, chunk 5 (elements from 320 on) fails its checksum" in message
+    assert "\n" not in message and raised.value.__cause__ is None
+    with pytest.raises(UserError, match="chunk 5"):
+        list(source.evaluation_batches())
 
 
-def test_a_batch_that_does_not_divide_and_a_corpus_too_small_are_refused(corpus):
-    with pytest.raises(UserError, match="batch_size=8 does not divide by 3"):
-        Input(corpus.train["text"], corpus.tokenizer, CONFIG, seed=0, process_count=3)
-    large = dataclasses.replace(CONFIG, batch_size=100_000)
-    with pytest.raises(UserError, match="less than one batch of 100000"):
-        Input(corpus.train["text"], corpus.tokenizer, large, seed=0).batches()
-    small = _OneDocument(corpus.train["text"])
+def test_shares_sizes_and_packing_are_told(stores):
+    source = Case("packed", mixture="weights", seq_len=512).input(stores)
+    assert source.shares == pytest.approx(
+        {"english": 5 / 8.25, "chinese": 2.5 / 8.25, "mixed": 0.75 / 8.25}
+    )
+    assert source.packing_efficiency.keys() == stores.text.keys() == source.splits.keys()
+    for name, split in stores.text.items():
+        rows = source.epoch_sizes()[name]
+        used = split.tokens + 2 * split.documents  # frame "roberta"
+        assert source.packing_efficiency[name] == pytest.approx(used / (rows * 512), abs=0.02)
+    alone = Case("blocks", frame="eod").input(stores)
+    assert alone.shares == {"english": 1.0} and alone.packing_efficiency == {}
+
+
+def test_a_source_has_the_same_examples_alone_and_in_any_mixture(stores):
+    alone = Case("sentence_order", batch_size=64).input(stores).examples(0)
+    for mixture in ("weights", "alpha"):
+        mixed = Case("sentence_order", mixture=mixture, batch_size=64).input(stores).examples(0)
+        own = mixed.seeds[mixed.sources == 0]
+        assert len(own) > 10 and np.array_equal(own, alone.seeds[: len(own)])
+
+
+def test_a_batch_that_does_not_divide_and_a_corpus_too_small_are_refused(corpus, stores):
+    with pytest.raises(UserError, match="batch_size=8 does not divide by 3 processes"):
+        Input(corpus.train, corpus.tokenizer, CONFIG, seed=0, process_count=3)
+    large = Case(mixture="alpha", batch_size=100_000).input(stores)
+    with pytest.raises(UserError, match="less than one batch of 100000") as raised:
+        large.batches()
+    assert all(split.path in str(raised.value) for split in stores.text.values())
+    small = {"text": _OneDocument(corpus.train["text"])}
     with pytest.raises(UserError, match="1 document"):
         Input(small, corpus.tokenizer, CONFIG, seed=0)
+
+
+def test_sources_and_settings_that_do_not_fit_are_refused_in_one_line(corpus, stores):
+    cases = [
+        ({"sources": ("books",)}, "sources=books: the store has no source 'books'; it has text"),
+        ({"weights": {"txt": 1.0}}, "weights=txt"),
+        ({"plan": plan_config("translation")}, "is no source of translation pairs"),
+        ({"plan": plan_config("blocks"), "frame": "eod"}, "which is needed here as 'eod'"),
+        ({"masking": masking_config("span")}, "needs the counts"),
+    ]
+    for changes, message in cases:
+        with pytest.raises(UserError, match=message) as raised:
+            one_source(corpus, **changes)
+        assert "\n" not in str(raised.value)
+
+
+def test_every_combination_is_made_of_what_its_spec_says(stores):
+    for plan, masking in COMBINATIONS:
+        source = direct(Case(plan, masking, "alpha", frames_of(plan)[-1]), stores)
+        batch = source.batch(1)
+        assert {key: (x.shape, x.dtype) for key, x in batch.items()} == source.spec
 
 
 class _OneDocument:
