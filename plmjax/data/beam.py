@@ -3,7 +3,7 @@
 `--runner=DirectRunner` runs it here. Others take the flags of Beam's own options, after `--`:
 
   Dataflow  --runner=DataflowRunner -- --project=P --region=R --temp_location=gs://B/tmp
-            --setup_file=./setup.py (or --sdk_container_image= with plmjax in it)
+            --sdk_container_image=IMAGE (Beam's SDK with plmjax in it)
   Flink     --runner=FlinkRunner -- --flink_master=HOST:8081 --environment_type=DOCKER
             --environment_config=IMAGE (with plmjax in it)
   Spark     --runner=SparkRunner -- --spark_master_url=spark://HOST:7077 and the same environment

@@ -16,8 +16,8 @@ from etils import epath
 
 from plmjax.errors import UserError
 
-LONGEST_LINE = 64 << 20
-"""Bytes; a longer line is no line of text, and reading it whole would fill the memory."""
+LONGEST_LINE = 32 << 20
+"""Bytes; a longer line is no line of text. Work on one takes some twenty times its size."""
 
 _COPIED = 1 << 20  # bytes that a decompressor asks for at once
 _ZSTD_COPIED = 1 << 14  # the same for zstd, which gives all that these bytes hold, maybe megabytes

@@ -11,11 +11,11 @@ from etils import epath
 
 from plmjax.data import tables
 from plmjax.data.cleaning import Document
-from plmjax.data.files import LONGEST_LINE, is_blank, lines, opened, text_bytes
+from plmjax.data.files import is_blank, lines, opened, text_bytes
 from plmjax.data.pydoc_sample import pydoc_sample
 from plmjax.errors import UserError
 
-LONGEST_DOCUMENT = LONGEST_LINE
+LONGEST_DOCUMENT = 16 << 20
 """Bytes; a longer document is cut at a line end."""
 
 

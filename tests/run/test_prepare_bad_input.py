@@ -225,7 +225,7 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path):
     vocabulary = write_vocabulary(tmp_path / "vocab.txt", GOOD)
     flags = (f"--source=text:{tmp_path}/a.txt", f"--tokenizer_path={vocabulary}")
     error = the_error(prepare(f"--out={tmp_path}/store", *flags, before=limit_memory))
-    assert f"{tmp_path}/a.txt has no line end in the 64 MiB from offset 16777216 on" in error
+    assert f"{tmp_path}/a.txt has no line end in the 32 MiB from offset 16777216 on" in error
     (tmp_path / "a.txt").unlink()
 
 

@@ -13,6 +13,7 @@ from plmjax.data.maskings.base import (
     MaskingVocabulary,
     check_share,
     mlm_spec,
+    most_of_binomial,
     slots_for,
     table_of_lengths,
 )
@@ -101,7 +102,8 @@ class RobertaMasking:
     def bind(self, vocabulary: MaskingVocabulary, seq_len: int) -> BoundMasking:
         """See `base.Masking`."""
         most = int(self.mask_rate * seq_len) + 1
-        most += most // 2 if self.whole_words else 0  # long words may come together
+        if self.whole_words:  # long words may come together
+            most = most_of_binomial(seq_len, self.mask_rate)
         slots_M = slots_for(self.max_predictions, most, seq_len)
         share_of_length = np.arange(seq_len + 1, dtype=np.float64) * self.mask_rate
         mask_id = vocabulary.require("mask", "token masking")

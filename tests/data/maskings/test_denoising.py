@@ -210,9 +210,13 @@ def test_rotation(english):
 
 
 def test_what_does_not_fit_is_counted(english):
-    """Many empty spans in a full row: the end is cut off."""
+    """Many empty spans in a full row: the end is cut off, and every token of it is counted."""
+    vocabulary = english.vocabulary
     features = single(english, 300)
     masking = Denoising(mask_rate=1.0, poisson_mean=0.5, permute_sentences=0.0)
-    result = run(masking.bind(english.vocabulary, L), features)
-    full = result["attention_mask"].all(axis=1)
-    assert (result["overflow"] > 0).any() and full[result["overflow"] > 0].all()
+    result = run(masking.bind(vocabulary, L), features)
+    for row in range(300):
+        kept, empty = infilled(features, row, 1.0, 0.5, 0.1, vocabulary)
+        assert result["overflow"][row] == max(0, len(kept) + empty - L)
+        assert result["attention_mask"][row].sum() == min(L, len(kept) + empty)
+    assert (result["overflow"] > 0).sum() > 100

@@ -21,18 +21,23 @@ WEIGHTS = np.array([0.2 * 0.8 ** (n - 1) for n in range(1, 11)])
 
 
 def reference(features, row, rate):
-    """facebookresearch/SpanBERT, `PairWithSpanMaskingScheme.mask`, with the masking's draws."""
+    """facebookresearch/SpanBERT, `PairWithSpanMaskingScheme.mask`, with the masking's draws.
+
+    Returns:
+      What is masked, and the lengths of the spans in words as they were drawn.
+    """
     words, text = words_of(features, row), is_text(features)[row]
     word_of = {place: index for index, word in enumerate(words) for place in word}
     bound = max(word_of, default=-1) + 1
     ends = np.rint(np.cumsum(WEIGHTS) / WEIGHTS.sum() * 2**32)
-    budget, masked, step = math.ceil(rate * len(word_of)), set(), 0
+    budget, masked, lengths, step = math.ceil(rate * len(word_of)), set(), [], 0
     while len(masked) < budget:
         upper, lower = step_bits(features["seeds"][row], "masked spans", step)
         step += 1
         anchor, length = upper * bound >> 32, 1 + int((lower >= ends[:-1]).sum())
         if anchor not in word_of or anchor in masked:
             continue
+        lengths.append(length)
         first = word_of[anchor]
         for word in words[first : first + length]:
             if not text[anchor : word[0] + 1].all():
@@ -40,7 +45,7 @@ def reference(features, row, rate):
             for place in word:
                 if len(masked) < budget:
                     masked.add(place)
-    return sorted(masked)
+    return sorted(masked), lengths
 
 
 def runs_of(places):
@@ -59,7 +64,7 @@ def test_it_is_spanberts_program(english, mixed, rate):
     result = run(SpanMasking(mask_rate=rate).bind(english.vocabulary, L), mixed)
     for row in range(300):
         positions = result["masked_positions"][row][used(result)[row]].tolist()
-        assert positions == reference(mixed, row, rate)
+        assert positions == reference(mixed, row, rate)[0]
 
 
 def test_boundaries_are_outside_of_the_span(english, mixed):
@@ -81,11 +86,17 @@ def test_boundaries_are_outside_of_the_span(english, mixed):
     assert without > 10  # spans at an edge came up
 
 
-def test_lengths_are_geometric_and_renormalised():
-    weights = np.array(SpanMasking().weights)
-    shares = weights / weights.sum()
-    assert np.allclose(shares, WEIGHTS / WEIGHTS.sum())
-    assert abs((shares * np.arange(1, 11)).sum() - 3.8) < 0.05
+def test_lengths_are_geometric_and_renormalised(english):
+    """Of the spans of real rows; `reference` is the masking's program to the token."""
+    shares = WEIGHTS / WEIGHTS.sum()
+    assert np.allclose(SpanMasking().weights / np.sum(SpanMasking().weights), shares)
+    features = english.features(1500, L)
+    lengths = np.concatenate([reference(features, row, 0.5)[1] for row in range(1500)])
+    for n, share in enumerate(shares, 1):
+        assert_share((lengths == n).sum(), len(lengths), share, least=2 * 10**4)
+    mean = (shares * np.arange(1, 11)).sum()
+    assert abs(mean - 3.8) < 0.05
+    assert abs(lengths.mean() - mean) < 3 * lengths.std() / np.sqrt(len(lengths))
 
 
 def test_spans_are_shown_alike_and_random_tokens_follow_the_corpus(english):

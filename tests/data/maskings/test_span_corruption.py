@@ -97,14 +97,18 @@ def test_shares_of_noise(english):
     for key in ("tokens", "decoder_targets"):
         rows = result[key][np.isin(result[key], vocabulary.sentinel_ids)].reshape(-1, spans)
         assert (rows == first).all()
-    # Every gap of the text is a cut with the same chance; so is the number of tokens in a span.
-    places = np.nonzero(is_sentinel)[1].reshape(-1, spans)
-    lengths = np.diff(np.concatenate([np.full((8000, 1), -1), places], axis=1), axis=1) - 1
-    assert lengths.min() >= 1
-    text = bound.input_length - noise
-    assert_share((lengths == 1).sum(), lengths.size, (spans - 1) / (text - 1), 2 * 10**4, 4)
-    means = lengths.mean(0)
-    assert np.abs(means - text / spans).max() < 4 * lengths.std() / np.sqrt(8000)
+    # Every gap of the text is a cut with the same chance, and so of the noise.
+    for key, items in (("tokens", bound.input_length - noise), ("decoder_targets", noise)):
+        places = np.nonzero(np.isin(result[key], vocabulary.sentinel_ids))[1].reshape(-1, spans)
+        ends = places - np.arange(spans)  # tokens before each sentinel
+        cuts = ends[:, :-1] if key == "tokens" else ends[:, 1:]
+        lengths = np.diff(np.concatenate([np.zeros((8000, 1), int), cuts], axis=1), axis=1)
+        assert lengths.min() >= 1 and lengths.max() < items
+        counts = np.bincount(cuts.reshape(-1), minlength=items)
+        assert not counts[0] and scipy.stats.chisquare(counts[1:items]).pvalue > 1e-3
+        assert_share((lengths == 1).sum(), lengths.size, (spans - 1) / (items - 1), 3 * 10**4)
+        mean = lengths[:, 0].mean()
+        assert abs(mean - items / spans) < 3 * lengths[:, 0].std() / np.sqrt(8000)
 
 
 def test_all_ways_to_split_are_as_likely():
