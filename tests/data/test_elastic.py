@@ -67,7 +67,7 @@ def cases(draw, plan, masking, mixture="one", lengths=LENGTHS, few=NO_LIMIT):
         mixture,
         frame=draw(st.sampled_from(frames_of(plan))),
         seq_len=draw(lengths),
-        batch_size=8 * draw(st.integers(1, 3)),
+        batch_size=draw(st.sampled_from((16, 8, 24))),
         seed=draw(SEEDS),
         step=draw(STEPS),
         plan_changes=draw(st.sampled_from(PLAN_CHANGES[plan])),
@@ -116,15 +116,14 @@ def test_any_number_of_hosts_reads_the_same_batch_in_order_or_by_jumping(
 @pytest.mark.slow
 @pytest.mark.parametrize("mixture", MIXTURES)
 @pytest.mark.parametrize("plan, masking", COMBINATIONS)
-@sampled(10)
+@sampled(3)
 @given(data=st.data())
 def test_every_number_of_hosts_reads_the_same_batch(stores, plan, masking, mixture, data):
-    lengths, few = st.integers(24, 60), st.sampled_from((0, 3))
+    lengths, few = st.sampled_from((47, 24, 61)), st.sampled_from((3, 0))
     case = data.draw(cases(plan, masking, mixture, lengths, few))
     whole = in_order(case, stores, 2)
     for hosts in (1, *HOSTS):
         assert same(by_hosts(case, stores, hosts), whole), hosts
-    _FUNCTIONS.clear()  # lengths hardly come again
 
 
 @pytest.mark.parametrize("masking", MASKINGS)
