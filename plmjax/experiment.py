@@ -460,8 +460,8 @@ def held_out_input(
     Sources of so few documents that none is held out are left out.
     """
     picked = _named(phase, phase.data.pick, corpus.held_out)
-    named = tuple(name for name, split in picked.items() if split.documents)
-    data = dataclasses.replace(phase.data, sources=named or tuple(picked))
+    named = [name for name, split in picked.items() if split.documents] or list(picked)
+    data = dataclasses.replace(phase.data, sources=",".join(named), alpha=1.0)
     phase = dataclasses.replace(phase, data=data)
     return _input(settings, corpus, corpus.held_out, phase, host)
 

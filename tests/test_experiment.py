@@ -76,7 +76,9 @@ def test_the_head_of_pairs_follows_the_plan(plan, labels, task):
             {"masking": masking_config("token", max_predictions=65)},
             ("config.data.masking.max_predictions=65", "seq_len=64"),
         ),
-        ({"weights": {"a": 0.0}}, ("config.data.weights.a=0.0",)),
+        ({"sources": "a:0,b:1"}, ("config.data.sources=a:0,b:1", "'a:0' has no usable weight")),
+        ({"sources": "a:2,b"}, ("config.data.sources=a:2,b", "all of them one")),
+        ({"sources": "a:2,b:1", "alpha": 0.5}, ("config.data.alpha=0.5", "leave one of them out")),
         ({"frame": "eod", "plan": plan_config("blocks")}, ("the vocabulary has no <eod>",)),
     ],
 )

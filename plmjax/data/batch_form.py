@@ -1,6 +1,7 @@
 """What a batch is: the settings of the input, and the arrays that follow from them."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,8 +49,8 @@ class DataConfig:
       frame: which special tokens surround the text; a name of `plmjax.data.plans.FRAMES`.
       plan: what an example is made of: `name`, of `plmjax.data.plans.PLANS`, and its fields.
       masking: what is to be predicted: `name`, of `plmjax.data.maskings.MASKINGS`, and its fields.
-      sources: which of the store's sources are read; all where empty.
-      weights: each source's weight in the mixture; empty to go by their sizes.
+      sources: which of the store's sources are read: `wiki,news`, or with weights in any unit
+        `wiki:3,news:1`; empty for all of them.
       alpha: without weights a source's share is proportional to its tokens to the power of alpha.
       prefetch: batches made ahead.
     """
@@ -59,8 +60,7 @@ class DataConfig:
     frame: str = "bert"
     plan: dict = dataclasses.field(default_factory=lambda: plan_config("sentence_pairs"))
     masking: dict = dataclasses.field(default_factory=lambda: masking_config("token"))
-    sources: tuple[str, ...] = ()
-    weights: dict = dataclasses.field(default_factory=dict)
+    sources: str = ""
     alpha: float = 1.0
     prefetch: int = 4
 
@@ -86,23 +86,50 @@ class DataConfig:
     @property
     def mixture(self) -> Mixture:
         """How much of each source."""
-        return Mixture({name: float(x) for name, x in self.weights.items()}, self.alpha)
+        weights = {name: weight for name, weight in self._named_sources().items() if weight}
+        if weights and self.alpha != 1:
+            raise UserError(
+                f"alpha={self.alpha} goes by sizes and sources={self.sources} has weights; leave "
+                "one of them out"
+            )
+        return Mixture(weights, self.alpha)
+
+    def _named_sources(self) -> dict[str, float | None]:
+        """The names in `sources`, with their weights; all have one or none has."""
+        found: dict[str, float | None] = {}
+        for word in filter(None, self.sources.split(",")):
+            name, colon, text = word.strip().partition(":")
+            try:
+                weight = float(text) if colon else None
+            except ValueError:
+                weight = 0.0
+            if weight is not None and not (math.isfinite(weight) and weight > 0):
+                raise UserError(
+                    f"sources={self.sources}: '{word}' has no usable weight; give a number above 0,"
+                    " as in wiki:3,news:1"
+                )
+            found[name] = weight
+        if len({weight is None for weight in found.values()}) > 1:
+            raise UserError(
+                f"sources={self.sources}: some have a weight and some have none; give all of them"
+                " one, or none"
+            )
+        return found
 
     def pick(self, splits: Mapping[str, SplitReader]) -> dict[str, SplitReader]:
         """The splits of `sources`, in their order.
 
         Raises:
-          UserError: where one is not in the store, or `weights` are not theirs.
+          UserError: where one is not in the store.
         """
-        for name in self.sources:
+        names = self._named_sources()
+        for name in names:
             if name not in splits:
                 raise UserError(
-                    f"sources={','.join(self.sources)}: the store has no source '{name}'; it has "
+                    f"sources={self.sources}: the store has no source '{name}'; it has "
                     f"{', '.join(splits)}"
                 )
-        picked = {name: splits[name] for name in self.sources or splits}
-        self.mixture.check_names(list(picked))
-        return picked
+        return {name: splits[name] for name in names or splits}
 
 
 @dataclasses.dataclass(frozen=True)

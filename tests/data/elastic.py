@@ -74,15 +74,15 @@ class Case:
         """The settings."""
         table = {"words": stores.similar_words} if self.masking == "similar_word" else {}
         names = list(self.splits(stores))
-        weights = dict(zip(names, (5, 2.5, 0.75), strict=True))
+        weighted = [f"{name}:{x}" for name, x in zip(names, (5, 2.5, 0.75), strict=True)]
+        sources = {"one": names[0], "weights": ",".join(weighted), "alpha": ""}
         return DataConfig(
             seq_len=self.seq_len,
             batch_size=self.batch_size,
             frame=self.frame,
             plan=plan_config(self.plan, **self.plan_changes),
             masking=masking_config(self.masking, **table, **self.masking_changes),
-            sources=(names[0],) if self.mixture == "one" else (),
-            weights=weights if self.mixture == "weights" else {},
+            sources=sources[self.mixture],
             alpha=0.5 if self.mixture == "alpha" else 1.0,
         )
 

@@ -95,8 +95,10 @@ def test_every_plan_goes_with_every_masking_but_packing_with_rewriting(stores):
         ({"batch_size": 0}, "batch_size=0"),
         ({"prefetch": 0}, "prefetch=0"),
         ({"alpha": 1.5}, "alpha=1.5"),
-        ({"alpha": 0.5, "weights": {"a": 1}}, "alpha=0.5 and weights exclude each other"),
-        ({"weights": {"a": 0}}, r"weights.a=0.0 is not a weight"),
+        ({"alpha": 0.5, "sources": "a:1"}, "alpha=0.5 goes by sizes and sources=a:1 has weights"),
+        ({"sources": "a:0"}, r"sources=a:0: 'a:0' has no usable weight"),
+        ({"sources": "a:x,b:1"}, r"'a:x' has no usable weight"),
+        ({"sources": "a,b:1"}, r"sources=a,b:1: some have a weight and some have none"),
         ({"plan": {"name": "sentense_pairs"}}, "plan.name='sentense_pairs' is unknown; did you"),
         ({"plan": {}}, "plan.name='' is unknown"),
         ({"masking": masking_config("token", mask_rate=15.0)}, "masking.mask_rate=15.0"),
@@ -146,17 +148,14 @@ def test_sections_survive_a_config(stores):
 def test_picked_sources_come_in_the_order_that_is_asked_for():
     splits = {name: split_of([[3]], name) for name in ("a", "b", "c")}
     assert list(DataConfig().pick(splits)) == ["a", "b", "c"]
-    assert list(DataConfig(sources=("c", "a")).pick(splits)) == ["c", "a"]
+    assert list(DataConfig(sources="c,a").pick(splits)) == ["c", "a"]
     with pytest.raises(
         UserError, match=r"sources=a,x: the store has no source 'x'; it has a, b, c"
     ):
-        DataConfig(sources=("a", "x")).pick(splits)
-    weights = {"c": 2.0, "a": 1.0}
-    assert list(DataConfig(sources=("a", "c"), weights=weights).pick(splits)) == ["a", "c"]
-    with pytest.raises(UserError, match="weights=c, a: b has no weight; name every one of a, b, c"):
-        DataConfig(weights=weights).pick(splits)
-    with pytest.raises(UserError, match="weights=c, a: c is no source of the data"):
-        DataConfig(sources=("a",), weights=weights).pick(splits)
+        DataConfig(sources="a,x").pick(splits)
+    weighted = DataConfig(sources="c:2, a:0.5")
+    assert list(weighted.pick(splits)) == ["c", "a"]
+    assert weighted.mixture.weights == {"c": 2.0, "a": 0.5}
 
 
 def test_what_maskings_know_is_the_tokenizers(stores):

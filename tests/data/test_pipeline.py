@@ -258,8 +258,8 @@ def test_a_batch_that_does_not_divide_and_a_corpus_too_small_are_refused(corpus,
 
 def test_sources_and_settings_that_do_not_fit_are_refused_in_one_line(corpus, stores):
     cases = [
-        ({"sources": ("books",)}, "sources=books: the store has no source 'books'; it has text"),
-        ({"weights": {"txt": 1.0}}, "weights=txt"),
+        ({"sources": "books"}, "sources=books: the store has no source 'books'; it has text"),
+        ({"sources": "text:1,txt:2"}, "has no source 'txt'; it has text"),
         ({"plan": plan_config("translation")}, "is no source of translation pairs"),
         ({"plan": plan_config("blocks"), "frame": "eod"}, "which is needed here as 'eod'"),
         ({"masking": masking_config("span")}, "needs the counts"),
