@@ -99,6 +99,8 @@ class DataConfig:
         found: dict[str, float | None] = {}
         for word in filter(None, self.sources.split(",")):
             name, colon, text = word.strip().partition(":")
+            if name in found:
+                raise UserError(f"sources={self.sources} names '{name}' twice; name it once")
             try:
                 weight = float(text) if colon else None
             except ValueError:

@@ -96,6 +96,7 @@ def test_every_plan_goes_with_every_masking_but_packing_with_rewriting(stores):
         ({"prefetch": 0}, "prefetch=0"),
         ({"alpha": 1.5}, "alpha=1.5"),
         ({"alpha": 0.5, "sources": "a:1"}, "alpha=0.5 goes by sizes and sources=a:1 has weights"),
+        ({"sources": "a:1,a:2"}, r"sources=a:1,a:2 names 'a' twice"),
         ({"sources": "a:0"}, r"sources=a:0: 'a:0' has no usable weight"),
         ({"sources": "a:x,b:1"}, r"'a:x' has no usable weight"),
         ({"sources": "a,b:1"}, r"sources=a,b:1: some have a weight and some have none"),

@@ -12,7 +12,7 @@ from plmjax.errors import UserError
 
 MOST_CUTS = 16
 # Sentences of all cuts together, so that seeking to any epoch stays a matter of a second.
-_CUT_SENTENCES = 1 << 23
+_CUT_SENTENCES = 1 << 22
 
 
 class Plan(abc.ABC):
