@@ -48,7 +48,8 @@ class SpanMasking:
       max_predictions: slots for targets; 0 for as many as the rate asks for.
       geometric_p: the parameter of the lengths' distribution.
       max_words: the longest length.
-      max_span_targets: tokens of a span that the span-boundary objective predicts.
+      max_span_targets: tokens of a span that the span-boundary objective predicts; 0 leaves its
+        keys out, for masked language modelling alone.
     """
 
     mask_rate: float = 0.15
@@ -61,7 +62,7 @@ class SpanMasking:
         check_share("mask_rate", self.mask_rate)
         check_share("geometric_p", self.geometric_p, above_zero=True)
         check_at_least("max_words", self.max_words, 1)
-        check_at_least("max_span_targets", self.max_span_targets, 1)
+        check_at_least("max_span_targets", self.max_span_targets, 0)
 
     def bind(self, vocabulary: MaskingVocabulary, seq_len: int) -> BoundMasking:
         """See `base.Masking`."""
@@ -78,6 +79,8 @@ class SpanMasking:
             return self._masked(features, wanted, slots_M, rule)
 
         spec = mlm_spec(seq_len, slots_M)
+        if not self.max_span_targets:
+            return BoundMasking(seq_len, spec, mask)
         integer = ((slots_M,), np.dtype(np.int32))
         spec |= {"sbo_left": integer, "sbo_right": integer, "sbo_index": integer}
         return BoundMasking(seq_len, spec | {"sbo_weights": spec["masked_weights"]}, mask)
@@ -107,6 +110,8 @@ class SpanMasking:
         shown_BM = rule.shown(slots.taken_at(tokens_BL, positions_BM), kind_BM, token_BM)
         masked = slots.targets_of(features, positions_BM, overflow_B)
         masked["tokens"] = slots.written(tokens_BL, positions_BM, shown_BM)
+        if not self.max_span_targets:
+            return masked
         return masked | self._boundaries(is_text_BL, positions_BM)
 
     def _boundaries(self, is_text_BL: "tf.Tensor", positions_BM: "tf.Tensor") -> Features:

@@ -68,6 +68,8 @@ def test_it_is_spanberts_program(english, mixed, rate):
 
 
 def test_boundaries_are_outside_of_the_span(english, mixed):
+    alone = SpanMasking(max_span_targets=0).bind(english.vocabulary, L)
+    assert not [key for key in alone.spec if key.startswith("sbo")]
     bound = SpanMasking(max_span_targets=4).bind(english.vocabulary, L)
     result = run(bound, mixed)
     text, without = is_text(mixed), 0
