@@ -15,21 +15,19 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from plmjax.data.batch_form import BatchForm, DataConfig, token_counts
-from plmjax.data.pipeline import Input
+from plmjax.data.batch_form import BatchForm, DataConfig
 from plmjax.data.preparation import (
     CorpusConfig,
     PreparedCorpus,
-    foreseen_tokenizer,
     given_tokenizer,
     prepare,
 )
-from plmjax.data.store import SplitReader
 from plmjax.errors import UserError
 from plmjax.models import bert
 from plmjax.objectives.bert_pretraining import BertPretraining
 from plmjax.parallel.mesh import MeshConfig, batch_shards, make_mesh
 from plmjax.parallel.rules import batch_sharding, layer_axes
+from plmjax.phases import PhasePlan, batch_form, plan_phases
 from plmjax.settings import choose, from_config, to_config
 from plmjax.train import optimizers
 from plmjax.train.checkpoints import CheckpointConfig
@@ -122,25 +120,6 @@ def default_config(family: str, preset: str) -> ConfigDict:
     config.model = ConfigDict(model)
     config.phases = ConfigDict()
     return config
-
-
-@dataclasses.dataclass(frozen=True)
-class PhasePlan:
-    """A part of the run: the updates from `first` to `last` done, on batches of `data`.
-
-    `first_example`: how many examples the phases before it use up, so that none comes twice.
-    """
-
-    name: str
-    first: int
-    last: int
-    first_example: int
-    data: DataConfig
-
-    @property
-    def where(self) -> str:
-        """How the user names its settings."""
-        return "config.data" if self.name == "data" else f"config.phases.{self.name}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -274,9 +253,9 @@ def build(
       UserError: for anything that does not fit together.
     """
     mesh = make_mesh(settings.mesh, devices)
-    phases = plan_phases(settings)
+    phases = plan_phases(settings.data, settings.phases, settings.train.steps)
     model = model_config(settings)
-    forms = [batch_form(settings, phase, corpus) for phase in phases]
+    forms = [batch_form(phase, settings.corpus, corpus) for phase in phases]
     for phase, form in zip(phases, forms, strict=True):
         check_phase(settings, phase, model, mesh)
         _check_form(phase, form, forms[0], model)
@@ -298,94 +277,6 @@ def build(
     return Experiment(
         *(settings, phases, mesh, objective, forms[0], boxed, optimizer, rate, shardings, abstract)
     )
-
-
-def plan_phases(settings: Settings) -> tuple[PhasePlan, ...]:
-    """The phases in order, covering all steps.
-
-    Raises:
-      UserError: for an unknown key in a phase, or starts that are not rising fractions.
-    """
-    total = settings.train.steps
-    starts = [("data", 0, settings.data)]
-    known = dataclasses.asdict(settings.data)
-    for name, changes in settings.phases.items():
-        where = f"config.phases.{name}"
-        if not isinstance(changes, Mapping):
-            raise UserError(f"{where}={changes!r}; expected a section with start and settings")
-        changes = dict(changes)
-        first = _first_step(changes.pop("start", None), total, where)
-        for key in {"plan", "masking"} & changes.keys():
-            changes[key] = _changed_choice(known[key], changes[key], f"{where}.{key}")
-        data = from_config(DataConfig, known | changes, where)
-        starts.append((name, first, data))
-    starts.sort(key=lambda item: item[1])
-    ends = [first for _, first, _ in starts[1:]] + [total]
-    plans, used = [], 0
-    for (name, first, data), last in zip(starts, ends, strict=True):
-        if last > first:
-            plans.append(PhasePlan(name, first, last, used, data))
-            used += (last - first) * data.batch_size
-    return tuple(plans)
-
-
-def _first_step(start: Any, total: int, where: str) -> int:
-    """The step that a phase's `start` means: a fraction of the run, or a whole number of steps."""
-    if isinstance(start, float) and 0.0 <= start < 1.0:
-        return round(start * total)
-    if isinstance(start, int) and not isinstance(start, bool) and 0 <= start < total:
-        return start
-    raise UserError(
-        f"{where}.start={start!r}; expected a fraction of the run, 0 <= x < 1, or a whole number of"
-        f" steps below config.train.steps={total}"
-    )
-
-
-def _changed_choice(old: Mapping[str, Any], changes: Any, where: str) -> dict[str, Any]:
-    """A phase's plan or masking: another one, or some fields of the one before it."""
-    if not isinstance(changes, Mapping):
-        raise UserError(f"{where}={changes!r}; expected a section with name or fields")
-    is_other = changes.get("name", old["name"]) != old["name"]
-    return dict(changes) if is_other else {**old, **changes}
-
-
-def batch_form(
-    settings: Settings, phase: PhasePlan, corpus: PreparedCorpus | None = None
-) -> BatchForm:
-    """What the phase's batches are.
-
-    Args:
-      settings: resolved settings.
-      phase: one of `plan_phases`.
-      corpus: see `build`.
-
-    Raises:
-      UserError: where the vocabulary lacks a token, or settings do not fit each other.
-    """
-    if corpus is None:
-        tokenizer = foreseen_tokenizer(settings.corpus)
-        counts = np.ones(tokenizer.vocab_size, np.int64)
-    else:
-        tokenizer = corpus.tokenizer
-        counts = token_counts(list(_named(phase, phase.data.pick, corpus.train).values()))
-    return _named(phase, BatchForm.of, phase.data, tokenizer, counts)
-
-
-def _named(phase: PhasePlan, function: Callable, *arguments: Any) -> Any:
-    """Calls the function; a setting that it finds wrong is named as the user writes it."""
-    fields = {field.name for field in dataclasses.fields(DataConfig)}
-    try:
-        return function(*arguments)
-    except UserError as error:
-        message = str(error)
-        first = message.partition("=")[0].partition(".")[0]
-        if first in fields:
-            raise UserError(f"{phase.where}.{message}") from None
-        for section, key in (("plan", "plan_settings"), ("masking", "masking_settings")):
-            own = {field.name for field in dataclasses.fields(getattr(phase.data, key))}
-            if first in own:
-                raise UserError(f"{phase.where}.{section}.{message}") from None
-        raise
 
 
 def check_phase(settings: Settings, phase: PhasePlan, model: Any, mesh: Mesh) -> None:
@@ -436,57 +327,6 @@ def model_config(settings: Settings) -> Any:
 def open_corpus(settings: Settings, quiet: bool = False) -> PreparedCorpus:
     """Prepares the corpus, or reuses what was prepared before."""
     return prepare(settings.corpus, quiet=quiet)
-
-
-def train_input(
-    settings: Settings, corpus: PreparedCorpus, phase: PhasePlan, host: tuple[int, int]
-) -> Input:
-    """The batches of a phase, one host's part of each.
-
-    Args:
-      settings: the run's.
-      corpus: what to read.
-      phase: one of `plan_phases`.
-      host: its index, and how many there are.
-    """
-    return _input(settings, corpus, corpus.train, phase, host)
-
-
-def held_out_input(
-    settings: Settings, corpus: PreparedCorpus, phase: PhasePlan, host: tuple[int, int]
-) -> Input:
-    """The held-out documents in batches like the phase's; arguments as of `train_input`.
-
-    Sources of so few documents that none is held out are left out.
-    """
-    picked = _named(phase, phase.data.pick, corpus.held_out)
-    named = [name for name, split in picked.items() if split.documents] or list(picked)
-    data = dataclasses.replace(phase.data, sources=",".join(named), alpha=1.0)
-    phase = dataclasses.replace(phase, data=data)
-    return _input(settings, corpus, corpus.held_out, phase, host)
-
-
-def _input(
-    settings: Settings,
-    corpus: PreparedCorpus,
-    splits: Mapping[str, SplitReader],
-    phase: PhasePlan,
-    host: tuple[int, int],
-) -> Input:
-    def opened() -> Input:
-        return Input(
-            splits,
-            corpus.tokenizer,
-            phase.data,
-            settings.seed,
-            token_counts=token_counts(list(phase.data.pick(corpus.train).values())),
-            first_step=phase.first,
-            first_example=phase.first_example,
-            process_index=host[0],
-            process_count=host[1],
-        )
-
-    return _named(phase, opened)
 
 
 def _objective(settings: Settings, form: BatchForm) -> nn.Module:

@@ -24,6 +24,7 @@ from plmjax.evals.held_out import evaluate
 from plmjax.evals.report import FILE as REPORT_FILE
 from plmjax.evals.report import Report
 from plmjax.experiment import Experiment, Settings
+from plmjax.phases import held_out_input, train_input
 from plmjax.train import hooks, metrics
 from plmjax.train.checkpoints import Checkpoints, check_space, parameters_of
 from plmjax.train.loop import Phase, train
@@ -165,11 +166,11 @@ def open_inputs(plan: Experiment, corpus: PreparedCorpus) -> Inputs:
     Raises:
       UserError: if there is too little text for a batch, to train on or held out.
     """
-    settings, host = plan.settings, (jax.process_index(), jax.process_count())
-    phases = tuple(experiment.train_input(settings, corpus, phase, host) for phase in plan.phases)
+    seed, host = plan.settings.seed, (jax.process_index(), jax.process_count())
+    phases = tuple(train_input(phase, corpus, seed, host) for phase in plan.phases)
     for phase in phases:
         phase.epoch_sizes()
-    return Inputs(phases, experiment.held_out_input(settings, corpus, plan.phases[-1], host))
+    return Inputs(phases, held_out_input(plan.phases[-1], corpus, seed, host))
 
 
 def train_to_end(

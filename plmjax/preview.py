@@ -23,7 +23,7 @@ from plmjax.data import showing
 from plmjax.data.pipeline import Input
 from plmjax.data.preparation import PreparedCorpus
 from plmjax.errors import UserError
-from plmjax.experiment import PhasePlan
+from plmjax.phases import PhasePlan, plan_phases, train_input
 
 CONFIG = cli.define_config_flag()
 STEP = flags.DEFINE_integer("step", 0, "Which batch.", lower_bound=0)
@@ -45,9 +45,10 @@ def main() -> int:
         raise UserError("--digest and --json exclude each other; give one of them")
     settings = experiment.read_settings(CONFIG.value)
     corpus = experiment.open_corpus(settings, quiet=True)
-    phase = phase_of(experiment.plan_phases(settings), STEP.value)
+    phases = plan_phases(settings.data, settings.phases, settings.train.steps)
+    phase = phase_of(phases, STEP.value)
     host = (INDEX.value, COUNT.value)
-    source = experiment.train_input(settings, corpus, phase, host)
+    source = train_input(phase, corpus, settings.seed, host)
     if DIGEST.value:
         print(f"{showing.digest(source.batch(STEP.value))}  {place(source, STEP.value, host)}")
     elif JSON.value:

@@ -1,0 +1,175 @@
+"""The parts of a run, and the batches of each."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from plmjax.data.batch_form import BatchForm, DataConfig, token_counts
+from plmjax.data.pipeline import Input
+from plmjax.data.preparation import CorpusConfig, PreparedCorpus, foreseen_tokenizer
+from plmjax.data.store import SplitReader
+from plmjax.errors import UserError
+from plmjax.settings import from_config
+
+
+@dataclasses.dataclass(frozen=True)
+class PhasePlan:
+    """A part of the run: the updates from `first` to `last` done, on batches of `data`.
+
+    `first_example`: how many examples the phases before it use up, so that none comes twice.
+    """
+
+    name: str
+    first: int
+    last: int
+    first_example: int
+    data: DataConfig
+
+    @property
+    def where(self) -> str:
+        """How the user names its settings."""
+        return "config.data" if self.name == "data" else f"config.phases.{self.name}"
+
+
+def plan_phases(data: DataConfig, phases: Mapping[str, Any], steps: int) -> tuple[PhasePlan, ...]:
+    """The phases in order, covering all steps.
+
+    Args:
+      data: what holds before the first of them.
+      phases: by name, `start` and the settings of `data` that it changes.
+      steps: of the whole run.
+
+    Raises:
+      UserError: for an unknown key in a phase, or starts that are not rising fractions.
+    """
+    starts = [("data", 0, data)]
+    known = dataclasses.asdict(data)
+    for name, changes in phases.items():
+        where = f"config.phases.{name}"
+        if not isinstance(changes, Mapping):
+            raise UserError(f"{where}={changes!r}; expected a section with start and settings")
+        changes = dict(changes)
+        first = _first_step(changes.pop("start", None), steps, where)
+        for key in {"plan", "masking"} & changes.keys():
+            changes[key] = _changed_choice(known[key], changes[key], f"{where}.{key}")
+        starts.append((name, first, from_config(DataConfig, known | changes, where)))
+    starts.sort(key=lambda item: item[1])
+    ends = [first for _, first, _ in starts[1:]] + [steps]
+    plans, used = [], 0
+    for (name, first, changed), last in zip(starts, ends, strict=True):
+        if last > first:
+            plans.append(PhasePlan(name, first, last, used, changed))
+            used += (last - first) * changed.batch_size
+    return tuple(plans)
+
+
+def _first_step(start: Any, total: int, where: str) -> int:
+    """The step that a phase's `start` means: a fraction of the run, or a whole number of steps."""
+    if isinstance(start, float) and 0.0 <= start < 1.0:
+        return round(start * total)
+    if isinstance(start, int) and not isinstance(start, bool) and 0 <= start < total:
+        return start
+    raise UserError(
+        f"{where}.start={start!r}; expected a fraction of the run, 0 <= x < 1, or a whole number of"
+        f" steps below config.train.steps={total}"
+    )
+
+
+def _changed_choice(old: Mapping[str, Any], changes: Any, where: str) -> dict[str, Any]:
+    """A phase's plan or masking: another one, or some fields of the one before it."""
+    if not isinstance(changes, Mapping):
+        raise UserError(f"{where}={changes!r}; expected a section with name or fields")
+    is_other = changes.get("name", old["name"]) != old["name"]
+    return dict(changes) if is_other else {**old, **changes}
+
+
+def batch_form(
+    phase: PhasePlan, config: CorpusConfig, corpus: PreparedCorpus | None = None
+) -> BatchForm:
+    """What the phase's batches are.
+
+    Args:
+      phase: one of `plan_phases`.
+      config: which corpus it is.
+      corpus: the same, prepared; without it, what is known of its tokenizer before that.
+
+    Raises:
+      UserError: where the vocabulary lacks a token, or settings do not fit each other.
+    """
+    if corpus is None:
+        tokenizer = foreseen_tokenizer(config)
+        counts = np.ones(tokenizer.vocab_size, np.int64)
+    else:
+        tokenizer = corpus.tokenizer
+        counts = token_counts(list(_named(phase, phase.data.pick, corpus.train).values()))
+    return _named(phase, BatchForm.of, phase.data, tokenizer, counts)
+
+
+def train_input(
+    phase: PhasePlan, corpus: PreparedCorpus, seed: int, host: tuple[int, int]
+) -> Input:
+    """The batches of a phase, one host's part of each.
+
+    Args:
+      phase: one of `plan_phases`.
+      corpus: what to read.
+      seed: of order, pairs and masks.
+      host: its index, and how many there are.
+    """
+    return _input(phase, corpus, corpus.train, seed, host)
+
+
+def held_out_input(
+    phase: PhasePlan, corpus: PreparedCorpus, seed: int, host: tuple[int, int]
+) -> Input:
+    """The held-out documents in batches like the phase's; arguments as of `train_input`.
+
+    Sources of so few documents that none is held out are left out.
+    """
+    picked = _named(phase, phase.data.pick, corpus.held_out)
+    named = [name for name, split in picked.items() if split.documents] or list(picked)
+    data = dataclasses.replace(phase.data, sources=",".join(named), alpha=1.0)
+    phase = dataclasses.replace(phase, data=data)
+    return _input(phase, corpus, corpus.held_out, seed, host)
+
+
+def _input(
+    phase: PhasePlan,
+    corpus: PreparedCorpus,
+    splits: Mapping[str, SplitReader],
+    seed: int,
+    host: tuple[int, int],
+) -> Input:
+    def opened() -> Input:
+        return Input(
+            splits,
+            corpus.tokenizer,
+            phase.data,
+            seed,
+            token_counts=token_counts(list(phase.data.pick(corpus.train).values())),
+            first_step=phase.first,
+            first_example=phase.first_example,
+            process_index=host[0],
+            process_count=host[1],
+        )
+
+    return _named(phase, opened)
+
+
+def _named(phase: PhasePlan, function: Callable, *arguments: Any) -> Any:
+    """Calls the function; a setting that it finds wrong is named as the user writes it."""
+    fields = {field.name for field in dataclasses.fields(DataConfig)}
+    try:
+        return function(*arguments)
+    except UserError as error:
+        message = str(error)
+        first = message.partition("=")[0].partition(".")[0]
+        if first in fields:
+            raise UserError(f"{phase.where}.{message}") from None
+        for section, key in (("plan", "plan_settings"), ("masking", "masking_settings")):
+            own = {field.name for field in dataclasses.fields(getattr(phase.data, key))}
+            if first in own:
+                raise UserError(f"{phase.where}.{section}.{message}") from None
+        raise
