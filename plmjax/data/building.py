@@ -264,6 +264,10 @@ def _trained(work: Work, units: Sequence[Unit], reporter: Reporter) -> Tokenizer
                 for sentences in _up_to(limit, unit.size, sentences_of(found, job, counts)):
                     yield joint.join(sentences)
 
+    if any(unit.kind == "tfds" for unit in units):
+        # The trainer asks for texts in a thread of its own, in which TensorFlow never comes back.
+        held = list(texts())
+        return work.text.trained(lambda: iter(held))
     return work.text.trained(texts)
 
 

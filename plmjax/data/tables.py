@@ -147,8 +147,11 @@ def _tfds_builder(target: str) -> tuple[Any, str]:
     try:
         builder = tfds.builder(name)
     except Exception as error:  # the library raises errors of its own for unknown names
-        what = " ".join(str(error).split())[:200]
-        raise UserError(f"'tfds:{name}' cannot be opened: {what}") from None
+        what = " ".join(str(error).partition("Available datasets")[0].split())[:200]
+        raise UserError(
+            f"'tfds:{name}' cannot be opened: {what.rstrip('.')}; make it with 'tfds build', and "
+            "set TFDS_DATA_DIR where it is not in ~/tensorflow_datasets"
+        ) from None
     split = split or "train"
     if split not in builder.info.splits:
         there = ", ".join(builder.info.splits) or f"none; tfds build {name} makes them"
