@@ -180,7 +180,7 @@ def _block(
         document_lengths_D=np.array(sizes, np.uint32),
         sentence_lengths_S=lengths[kept].astype(np.uint32),
         flags_T=np.concatenate([np.zeros(0, np.uint8), *(flags for _, flags in some)]),
-        tokens_T=np.concatenate(
-            [np.zeros(0, np.uint32), *(ids.astype(np.uint32) for ids, _ in some)]
+        tokens_T=np.concatenate([np.zeros(0, np.int32), *(ids for ids, _ in some)]).astype(
+            np.uint32
         ),
     )
