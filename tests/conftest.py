@@ -7,6 +7,8 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
+import hypothesis
+
 CACHE = Path(__file__).parent.parent / ".cache" / "jax"
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -24,3 +26,14 @@ os.environ.setdefault("XLA_FLAGS", FLAGS)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
+
+# The same cases in every run, however long one takes: machines are shared, and a failure must come
+# again.
+hypothesis.settings.register_profile(
+    "plmjax",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+hypothesis.settings.load_profile("plmjax")

@@ -11,6 +11,8 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from plmjax.data.maskings import MASKINGS
 from plmjax.data.plans import PLANS
@@ -24,12 +26,6 @@ from tests.data.elastic import (
     frames_of,
     joined,
 )
-from tests.requires import need
-
-need("hypothesis", "pip install hypothesis")
-
-from hypothesis import HealthCheck, given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
 
 HOSTS = (8, 2, 4)
 STEPS = st.one_of(st.integers(0, 60), st.integers(0, 10**6), st.integers(10**6, 10**9))
@@ -43,19 +39,6 @@ WITH_SLOTS = {
     if "max_predictions" in {field.name for field in dataclasses.fields(masking)}
 }
 _FUNCTIONS: dict = {}
-
-
-def sampled(max_examples, **options):
-    """The same cases in every run, however long one takes."""
-    every = list(HealthCheck)
-    return settings(
-        max_examples=max_examples,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=every,
-        **options,
-    )
 
 
 @st.composite
@@ -101,7 +84,7 @@ def in_order(case, stores, before):
 
 
 @pytest.mark.parametrize("plan, masking", COMBINATIONS)
-@sampled(2)
+@settings(max_examples=2)
 @given(data=st.data())
 def test_any_number_of_hosts_reads_the_same_batch_in_order_or_by_jumping(
     stores, plan, masking, data
@@ -116,7 +99,7 @@ def test_any_number_of_hosts_reads_the_same_batch_in_order_or_by_jumping(
 @pytest.mark.slow
 @pytest.mark.parametrize("mixture", MIXTURES)
 @pytest.mark.parametrize("plan, masking", COMBINATIONS)
-@sampled(3)
+@settings(max_examples=3)
 @given(data=st.data())
 def test_every_number_of_hosts_reads_the_same_batch(stores, plan, masking, mixture, data):
     lengths, few = st.sampled_from((47, 24, 61)), st.sampled_from((3, 0))
@@ -127,7 +110,7 @@ def test_every_number_of_hosts_reads_the_same_batch(stores, plan, masking, mixtu
 
 
 @pytest.mark.parametrize("masking", MASKINGS)
-@sampled(2)
+@settings(max_examples=2)
 @given(data=st.data())
 def test_tensorflows_pipeline_changes_nothing(stores, masking, data):
     """What the other tests leave out: tf.data, and maskings traced for each host by itself."""
@@ -212,7 +195,7 @@ def whole_at(phases, stores, step, hosts=1):
 
 @pytest.mark.parametrize("mixture", MIXTURES)
 @pytest.mark.parametrize("plan", PLANS)
-@sampled(2)
+@settings(max_examples=2)
 @given(data=st.data())
 def test_a_batch_ramp_feeds_the_examples_of_a_run_without_one(stores, plan, mixture, data):
     masking = data.draw(st.sampled_from([name for of, name in COMBINATIONS if of == plan]))
@@ -226,7 +209,7 @@ def test_a_batch_ramp_feeds_the_examples_of_a_run_without_one(stores, plan, mixt
 
 
 @pytest.mark.parametrize("plan", PLANS)
-@sampled(4)
+@settings(max_examples=4)
 @given(data=st.data())
 def test_hosts_read_the_same_on_both_sides_of_a_change_of_everything(stores, plan, data):
     mixture = data.draw(st.sampled_from(MIXTURES))
@@ -250,7 +233,7 @@ def test_hosts_read_the_same_on_both_sides_of_a_change_of_everything(stores, pla
 
 @pytest.mark.parametrize("mixture", ("weights", "alpha"))
 @pytest.mark.parametrize("plan", ("sentence_pairs", "packed", "translation"))
-@sampled(4)
+@settings(max_examples=4)
 @given(data=st.data())
 def test_each_source_is_within_one_of_its_share_after_any_number_of_examples(
     stores, plan, mixture, data
