@@ -85,15 +85,17 @@ def choose(name: str, table: typing.Mapping[str, T], where: str) -> T:
     return table[name]
 
 
-def section_of(table: typing.Mapping[str, type], name: str, **changes: Any) -> dict[str, Any]:
-    """The section of a config that chooses `name` from a table of dataclasses.
+def section_of(
+    table: typing.Mapping[str, type], name: str, what: str, **changes: Any
+) -> dict[str, Any]:
+    """The section of a config that chooses `name` from a table of dataclasses; `what` it is.
 
     It has every field of that dataclass, so that each can be overridden on the command line.
 
     Raises:
       UserError: for a name that the table lacks.
     """
-    fields = dataclasses.fields(choose(name, table, "the name"))
+    fields = dataclasses.fields(choose(name, table, what))
     return {"name": name, **{field.name: _default(field) for field in fields}, **changes}
 
 

@@ -31,31 +31,33 @@ TABLE = {"fast": Fast, "slow": Slow}
 
 
 def test_a_section_has_the_name_every_default_and_the_changes():
-    assert section_of(TABLE, "slow") == {
+    assert section_of(TABLE, "slow", "speed") == {
         "name": "slow",
         "rate": 0.5,
         "patience": 3,
         "limits": {"most": 4},
     }
-    assert section_of(TABLE, "fast", rate=0.2)["rate"] == 0.2
-    with pytest.raises(UserError, match="the name='slw' is unknown; did you mean 'slow'"):
-        section_of(TABLE, "slw")
+    assert section_of(TABLE, "fast", "speed", rate=0.2)["rate"] == 0.2
+    with pytest.raises(UserError, match="speed='slw' is unknown; did you mean 'slow'"):
+        section_of(TABLE, "slw", "speed")
 
 
 def test_defaults_that_are_made_are_not_shared():
-    section_of(TABLE, "slow")["limits"]["most"] = 9
-    assert section_of(TABLE, "slow")["limits"] == {"most": 4}
+    section_of(TABLE, "slow", "speed")["limits"]["most"] = 9
+    assert section_of(TABLE, "slow", "speed")["limits"] == {"most": 4}
 
 
 def test_a_section_becomes_its_dataclass():
-    assert chosen(section_of(TABLE, "slow", patience=7), TABLE, "where") == Slow(patience=7)
-    config = ConfigDict(section_of(TABLE, "fast", rate=1))
+    assert chosen(section_of(TABLE, "slow", "speed", patience=7), TABLE, "where") == Slow(
+        patience=7
+    )
+    config = ConfigDict(section_of(TABLE, "fast", "speed", rate=1))
     assert chosen(config, TABLE, "where") == Fast(rate=1.0)
     assert chosen({"name": "slow"}, TABLE, "where") == Slow()
 
 
 def test_defaults_of_the_choice_before_are_no_mistake():
-    config = section_of(TABLE, "slow") | {"name": "fast"}
+    config = section_of(TABLE, "slow", "speed") | {"name": "fast"}
     # What both have keeps its value: nobody can tell whether it was meant.
     assert chosen(config, TABLE, "where") == Fast(rate=0.5)
 

@@ -27,7 +27,7 @@ def plan_config(name: str, **changes: Any) -> dict[str, Any]:
     Raises:
       UserError: for an unknown name.
     """
-    return section_of(PLANS, name, **changes)
+    return section_of(PLANS, name, "plan", **changes)
 
 
 def masking_config(name: str, **changes: Any) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def masking_config(name: str, **changes: Any) -> dict[str, Any]:
     Raises:
       UserError: for an unknown name.
     """
-    return section_of(MASKINGS, name, **changes)
+    return section_of(MASKINGS, name, "masking", **changes)
 
 
 @dataclasses.dataclass(frozen=True)

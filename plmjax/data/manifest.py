@@ -34,6 +34,11 @@ def read_manifest(folder: epath.Path) -> dict[str, Any]:
       UserError: where there is none, or it is damaged or of another format.
     """
     path = folder / FILE
+    if not folder.exists():
+        raise UserError(
+            f"there is no store at {folder}; check the path, or make one with "
+            f"python -m plmjax.prepare --out={folder} --source=..."
+        )
     try:
         manifest = json.loads(path.read_bytes().decode())
         made_as, checksum = manifest.pop("format"), manifest.pop("checksum", None)
