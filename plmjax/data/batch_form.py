@@ -175,7 +175,7 @@ class BatchForm:
             raise UserError(
                 f"masking.name={config.masking['name']} rewrites whole rows, and plan.name="
                 f"{config.plan['name']} tells documents of a row apart; choose another plan, such "
-                "as full_sentences or blocks"
+                "as full_sentences, or blocks without isolate"
             )
         return dataclasses.replace(form, spec=form._global_spec())
 

@@ -45,6 +45,12 @@ def fits(plan: str, masking: str) -> bool:
 COMBINATIONS = [(plan, masking) for plan in PLANS for masking in MASKINGS if fits(plan, masking)]
 
 
+def plan_changes(plan: str, masking: str) -> list[dict[str, Any]]:
+    """Settings of a plan that a masking goes together with."""
+    changes = PLAN_CHANGES[plan]
+    return [some for some in changes if not (some.get("isolate") and masking in REWRITING)]
+
+
 def frames_of(plan: str) -> list[str]:
     """The frames that a plan can have."""
     bare = [name for name, frame in FRAMES.items() if not frame.begin and not frame.finish]

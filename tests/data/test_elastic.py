@@ -19,12 +19,12 @@ from plmjax.data.plans import PLANS
 from tests.data.elastic import (
     COMBINATIONS,
     MIXTURES,
-    PLAN_CHANGES,
     Case,
     Direct,
     digest,
     frames_of,
     joined,
+    plan_changes,
 )
 
 HOSTS = (8, 2, 4)
@@ -53,7 +53,7 @@ def cases(draw, plan, masking, mixture="one", lengths=LENGTHS, few=NO_LIMIT):
         batch_size=draw(st.sampled_from((16, 8, 24))),
         seed=draw(SEEDS),
         step=draw(STEPS),
-        plan_changes=draw(st.sampled_from(PLAN_CHANGES[plan])),
+        plan_changes=draw(st.sampled_from(plan_changes(plan, masking))),
         masking_changes=fields,
     )
 
