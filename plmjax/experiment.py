@@ -23,7 +23,7 @@ from plmjax.data.preparation import (
     prepare,
 )
 from plmjax.errors import UserError
-from plmjax.models import bert
+from plmjax.models import albert, bert, distilbert, electra, ernie, nezha, roberta
 from plmjax.objectives.bert_pretraining import BertPretraining
 from plmjax.parallel.mesh import MeshConfig, batch_shards, make_mesh
 from plmjax.parallel.rules import batch_sharding, layer_axes
@@ -37,7 +37,15 @@ from plmjax.train.state import TrainState, boxed_parameters, fresh_state, state_
 from plmjax.train.step import evaluation_step, jit_train_step, train_step
 from plmjax.types import OVERFLOW
 
-FAMILIES = {"bert": (bert.Config, bert.PRESETS, bert.Bert)}
+FAMILIES = {
+    "bert": (bert.Config, bert.PRESETS, bert.Bert),
+    "roberta": (bert.Config, roberta.PRESETS, bert.Bert),
+    "albert": (bert.Config, albert.PRESETS, bert.Bert),
+    "electra": (bert.Config, electra.PRESETS, bert.Bert),
+    "ernie": (bert.Config, ernie.PRESETS, bert.Bert),
+    "nezha": (bert.Config, nezha.PRESETS, bert.Bert),
+    "distilbert": (bert.Config, distilbert.PRESETS, bert.Bert),
+}
 OBJECTIVES = ("bert_pretraining",)
 
 
@@ -282,10 +290,10 @@ def build(
 def check_phase(settings: Settings, phase: PhasePlan, model: Any, mesh: Mesh) -> None:
     """Raises a UserError if a phase's batches do not fit the model or the mesh."""
     where = phase.where
-    if phase.data.seq_len > model.max_positions:
+    if phase.data.seq_len > model.longest:
         raise UserError(
             f"{where}.seq_len={phase.data.seq_len} is beyond the position table:"
-            f" config.model.max_positions={model.max_positions}"
+            f" config.model.max_positions={model.max_positions} holds {model.longest} tokens"
         )
     shards, accumulate = batch_shards(mesh), settings.train.accumulate
     if accumulate < 1 or phase.data.batch_size % (shards * accumulate):
@@ -309,7 +317,12 @@ def _check_form(phase: PhasePlan, form: BatchForm, first: BatchForm, model: Any)
             f" {form.task or 'no'} labels and the first phase {first.task or 'none'}; the model's"
             " heads would have to change, so give all phases plans with the same labels"
         )
-    if form.layout.token_types > model.token_types:
+    if form.labels and not model.pooler:
+        raise UserError(
+            f"{phase.where}.plan.name={phase.data.plan['name']} has labels of pairs, which are"
+            " predicted from the pooler, and config.model.pooler is False; choose another plan"
+        )
+    if form.layout.token_types > model.token_types > 1:
         raise UserError(
             f"{phase.where}.frame={phase.data.frame} has {form.layout.token_types} token types and"
             f" config.model.token_types={model.token_types}; choose another frame or more types"

@@ -1,11 +1,13 @@
 """What a config may and may not combine, before anything is read."""
 
+import dataclasses
+
 import pytest
 
 from plmjax import experiment
 from plmjax.data.batch_form import masking_config, plan_config
 from plmjax.errors import UserError
-from plmjax.experiment import default_config
+from plmjax.experiment import FAMILIES, default_config
 
 
 def build(**data):
@@ -89,3 +91,27 @@ def test_what_does_not_fit_is_one_line(data, words):
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize(
+    ("family", "preset"),
+    [(family, preset) for family, (_, presets, _) in FAMILIES.items() for preset in presets],
+)
+def test_every_published_size_of_every_family_builds(family, preset):
+    config = default_config(family, preset)
+    config.model.vocab_size = 0
+    config.model.dtype = "float32"
+    config.data.plan = plan_config("doc_sentences")
+    settings = experiment.read_settings(config)
+    found = experiment.build(experiment.resolved(settings, None, None))
+    assert found.parameter_count() > 1_000_000
+
+
+def test_what_a_family_lacks_is_one_line():
+    config = default_config("electra", "small")
+    config.model.vocab_size = 0
+    config.model.dtype = "float32"
+    with pytest.raises(UserError, match="predicted from the pooler"):
+        experiment.build(experiment.resolved(experiment.read_settings(config), None, None))
+    with pytest.raises(UserError, match="groups=13 is no number of groups of 12 layers"):
+        dataclasses.replace(FAMILIES["albert"][1]["base"], groups=13)

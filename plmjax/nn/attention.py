@@ -4,11 +4,12 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 
 from plmjax.nn.dense import dense
 from plmjax.nn.initializers import bert_normal
+from plmjax.nn.layer_settings import LayerSettings
 from plmjax.nn.norms import dropout
+from plmjax.nn.positions import functional_positions
 from plmjax.parallel.rules import BATCH, EMBED, HEAD_WIDTH, HEADS, LENGTH, WIDTH, constrain
 
 
@@ -36,15 +37,11 @@ class SelfAttention(nn.Module):
     """Multi-head self-attention with biased projections, as in BERT.
 
     Scores and softmax are float32. Keys that are not visible get `mask_value` added; padded
-    queries are computed like any other and nobody looks at them.
+    queries are computed like any other and nobody looks at them. With `max_relative` every key and
+    value gets the vector of its place relative to the query (NEZHA, `functional_positions`).
     """
 
-    num_heads: int
-    head_size: int
-    dropout_rate: float
-    initializer_range: float
-    mask_value: float
-    dtype: DTypeLike
+    settings: LayerSettings
 
     @nn.compact
     def __call__(self, x_BLD: jax.Array, visible: Visible, train: bool) -> jax.Array:
@@ -58,24 +55,33 @@ class SelfAttention(nn.Module):
         Returns:
           float [B, L, D], `dtype`, after the output projection.
         """
+        s = self.settings
         B, L, D = x_BLD.shape
-        init, axes = bert_normal(self.initializer_range), (HEADS, HEAD_WIDTH)
+        init, axes = bert_normal(s.initializer_range), (HEADS, HEAD_WIDTH)
         # Once, so that the backward pass keeps one copy for the three projections.
         x_ND = x_BLD.reshape(B * L, D)
 
         def project(name: str) -> jax.Array:
-            features = (self.num_heads, self.head_size)
-            heads_NHK = dense(features, (EMBED, *axes), axes, init, self.dtype, name)(x_ND)
+            features = (s.num_heads, s.head_size)
+            heads_NHK = dense(features, (EMBED, *axes), axes, init, s.dtype, name)(x_ND)
             return constrain(heads_NHK.reshape(B, L, *features), BATCH, LENGTH, *axes)
 
         query_BLHK, key_BLHK, value_BLHK = project("query"), project("key"), project("value")
         scores_BHLL = jnp.einsum(
             "BLHK,BMHK->BHLM", query_BLHK, key_BLHK, preferred_element_type=jnp.float32
         )
-        scores_BHLL = scores_BHLL * self.head_size**-0.5
-        adder_BLL = visible.adder(self.mask_value)
+        relative_LMK = None
+        if s.max_relative:
+            relative_LMK = functional_positions(L, s.max_relative, s.head_size).astype(s.dtype)
+            scores_BHLL += jnp.einsum(
+                "BLHK,LMK->BHLM", query_BLHK, relative_LMK, preferred_element_type=jnp.float32
+            )
+        scores_BHLL = scores_BHLL * s.head_size**-0.5
+        adder_BLL = visible.adder(s.mask_value)
         probabilities_BHLL = jax.nn.softmax(scores_BHLL + adder_BLL[:, None])
-        probabilities_BHLL = probabilities_BHLL.astype(self.dtype)
-        probabilities_BHLL = dropout(probabilities_BHLL, self.dropout_rate, self, train)
+        probabilities_BHLL = probabilities_BHLL.astype(s.dtype)
+        probabilities_BHLL = dropout(probabilities_BHLL, s.attention_dropout, self, train)
         mixed_BLHK = jnp.einsum("BHLM,BMHK->BLHK", probabilities_BHLL, value_BLHK)
-        return dense(D, (*axes, EMBED), (WIDTH,), init, self.dtype, "output")(mixed_BLHK)
+        if relative_LMK is not None:
+            mixed_BLHK += jnp.einsum("BHLM,LMK->BLHK", probabilities_BHLL, relative_LMK)
+        return dense(D, (*axes, EMBED), (WIDTH,), init, s.dtype, "output")(mixed_BLHK)

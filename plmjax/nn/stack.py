@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from plmjax.nn.attention import Visible
 from plmjax.parallel.rules import LAYERS
@@ -23,12 +24,16 @@ class Stack(nn.Module):
     With `scan` their parameters are stacked on a leading axis named LAYERS; without, each block
     has a subtree of its own, `layer_0`, `layer_1`, ... (the same mathematics, and what tests
     compare the scan with). Dropout is drawn independently for each layer either way.
+
+    With `groups` (ALBERT) layers share parameters: layer i has those of group
+    floor(i * groups / num_layers), whose subtrees are `group_0`, `group_1`, ...
     """
 
     make_block: Callable[..., nn.Module]
     num_layers: int
     scan: bool
     remat: str
+    groups: int = 0
 
     @nn.compact
     def __call__(
@@ -53,6 +58,8 @@ class Stack(nn.Module):
         if self.remat != "none":
             # A scan body is compiled once anyway, so common subexpressions cannot undo the remat.
             body = nn.remat(body, policy=REMAT_POLICIES[self.remat], prevent_cse=not self.scan)
+        if self.groups:
+            return self._shared(body, x_BLD, all_hidden)
         if self.scan:
             scanned = nn.scan(
                 body,
@@ -66,4 +73,27 @@ class Stack(nn.Module):
         for index in range(self.num_layers):
             x_BLD, output = body(self.make_block(name=f"layer_{index}"), x_BLD)
             outputs.append(output)
-        return x_BLD, (jax.numpy.stack(outputs) if all_hidden else None)
+        return x_BLD, (jnp.stack(outputs) if all_hidden else None)
+
+    def _shared(
+        self, body: Callable, x_BLD: jax.Array, all_hidden: bool
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """The same with parameters that layers share."""
+        of_layers = [number * self.groups // self.num_layers for number in range(self.num_layers)]
+        outputs = []
+        for group in range(self.groups):
+            block, length = self.make_block(name=f"group_{group}"), of_layers.count(group)
+            if self.scan:
+                scanned = nn.scan(
+                    body,
+                    variable_broadcast="params",
+                    split_rngs={"params": False, "dropout": True},
+                    length=length,
+                )
+                x_BLD, output_NBLD = scanned(block, x_BLD)
+                outputs.append(output_NBLD)
+                continue
+            for _ in range(length):
+                x_BLD, output = body(block, x_BLD)
+                outputs.append(output[None] if all_hidden else None)
+        return x_BLD, (jnp.concatenate(outputs) if all_hidden else None)

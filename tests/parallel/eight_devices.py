@@ -1,8 +1,8 @@
 """Run by test_sharding.py in a process of its own, on eight fake devices.
 
-Takes cases such as "data 8 / 1": a mesh and a number of microbatches. Prints one JSON object: for
-each case, how far the state and the metrics of a step with dropout are from one device's, and the
-shape of what each device holds of every array.
+Takes cases such as "bert / data 8 / 1": a family, a mesh and a number of microbatches. Prints one
+JSON object: for each case, how far the state and the metrics of a step with dropout are from one
+device's, and the shape of what each device holds of every array.
 """
 
 import os
@@ -14,10 +14,12 @@ os.environ["XLA_FLAGS"] = (
 import functools
 import json
 import sys
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 
+from plmjax.models import albert, distilbert, electra, ernie, nezha, roberta
 from plmjax.models.bert import Bert, Config
 from plmjax.objectives.bert_pretraining import BertPretraining
 from plmjax.parallel.mesh import MeshConfig, make_mesh
@@ -34,21 +36,31 @@ MESHES = {
     "tensor 2, data 4": MeshConfig(data=4, tensor=2),
     "fsdp 4, tensor 2": MeshConfig(data=1, fsdp=4, tensor=2),
 }
-CONFIG = Config(
-    vocab_size=200,
-    max_positions=24,
-    num_layers=2,
-    hidden_size=32,
-    num_heads=4,
-    mlp_size=64,
-    initializer_range=0.2,
-)
+_SMALL = {"vocab_size": 200, "num_layers": 2, "hidden_size": 32, "num_heads": 4, "mlp_size": 64}
+_SMALL |= {"initializer_range": 0.2}
+_DROPOUT = {"hidden_dropout": 0.1, "attention_dropout": 0.1}
+CONFIGS = {
+    "bert": Config(max_positions=24, **_SMALL),
+    "roberta": replace(roberta.PRESETS["base"], max_positions=26, **_SMALL),
+    "albert": replace(
+        albert.PRESETS["base"],
+        max_positions=24,
+        **(_SMALL | _DROPOUT | {"embedding_size": 16, "groups": 2, "num_layers": 3}),
+    ),
+    "electra": replace(
+        electra.PRESETS["small"], max_positions=24, **(_SMALL | {"embedding_size": 16})
+    ),
+    "ernie": replace(ernie.PRESETS["2.0-base"], max_positions=24, **_SMALL),
+    "nezha": replace(nezha.PRESETS["base-zh"], **(_SMALL | {"max_relative": 6})),
+    "distilbert": replace(distilbert.PRESETS["base"], max_positions=24, **_SMALL),
+}
 
 
-def on_mesh(mesh: jax.sharding.Mesh, accumulate: int) -> dict:
+def on_mesh(config: Config, mesh: jax.sharding.Mesh, accumulate: int) -> dict:
     """Everything that is compared, computed on `mesh`."""
-    batch = bert_batch(CONFIG, 16, 20, 5, seed=0)
-    objective = BertPretraining(Bert(CONFIG))
+    typed = replace(config, token_types=max(2, config.token_types))
+    batch = bert_batch(typed, 16, 20, 5, seed=0)
+    objective = BertPretraining(Bert(config), 2 if config.pooler else 0)
     boxed = boxed_parameters(objective, spec(batch))
     # Without clipping, the first moment is the gradient times 1 - b1.
     settings = OptimizerConfig(name="lamb", learning_rate=1e-2, schedule="constant", clip_norm=0.0)
@@ -78,12 +90,17 @@ def on_mesh(mesh: jax.sharding.Mesh, accumulate: int) -> dict:
 
 def main(cases: list[str]):
     one_device = make_mesh(MeshConfig(), jax.devices()[:1])
-    one = functools.cache(functools.partial(on_mesh, one_device))
+
+    @functools.cache
+    def one(family: str, accumulate: int) -> dict:
+        return on_mesh(CONFIGS[family], one_device, accumulate)
+
     report = {}
     for case in cases:
-        mesh, accumulate = case.split(" / ")
-        found = on_mesh(make_mesh(MESHES[mesh]), int(accumulate))
-        found["deviations"] = deviations(found.pop("values"), one(int(accumulate))["values"])
+        family, mesh, accumulate = case.split(" / ")
+        found = on_mesh(CONFIGS[family], make_mesh(MESHES[mesh]), int(accumulate))
+        expected = one(family, int(accumulate))["values"]
+        found["deviations"] = deviations(found.pop("values"), expected)
         report[case] = found
     print(json.dumps(report))
 

@@ -12,7 +12,8 @@ import jax
 import pytest
 
 from plmjax.errors import UserError
-from plmjax.models.bert import Bert, Config
+from plmjax.experiment import FAMILIES
+from plmjax.models.bert import Bert
 from plmjax.nn.initializers import named
 from plmjax.objectives.bert_pretraining import BertPretraining
 from plmjax.parallel.mesh import MeshConfig, batch_shards, make_mesh
@@ -22,16 +23,16 @@ from tests.batches import bert_batch, spec
 from tests.compare import leaves
 
 ROOT = Path(__file__).parent.parent.parent
-# Mesh and number of microbatches: the sizes of the mesh's axes.
+# Family, mesh and number of microbatches: the sizes of the mesh's axes.
 SIZES = {
-    "data 8 / 2": {"data": 8, "fsdp": 1, "tensor": 1},
-    "data 8 / 1": {"data": 8, "fsdp": 1, "tensor": 1},
-    "fsdp 8 / 1": {"data": 1, "fsdp": 8, "tensor": 1},
-    "tensor 2, data 4 / 1": {"data": 4, "fsdp": 1, "tensor": 2},
-    "fsdp 4, tensor 2 / 1": {"data": 1, "fsdp": 4, "tensor": 2},
-    "fsdp 4, tensor 2 / 2": {"data": 1, "fsdp": 4, "tensor": 2},
+    "bert / data 8 / 2": {"data": 8, "fsdp": 1, "tensor": 1},
+    "bert / data 8 / 1": {"data": 8, "fsdp": 1, "tensor": 1},
+    "bert / fsdp 8 / 1": {"data": 1, "fsdp": 8, "tensor": 1},
+    "bert / tensor 2, data 4 / 1": {"data": 4, "fsdp": 1, "tensor": 2},
+    "bert / fsdp 4, tensor 2 / 1": {"data": 1, "fsdp": 4, "tensor": 2},
+    "bert / fsdp 4, tensor 2 / 2": {"data": 1, "fsdp": 4, "tensor": 2},
 }
-QUICK = ("data 8 / 2", "fsdp 4, tensor 2 / 2")
+QUICK = ("bert / data 8 / 2", "bert / fsdp 4, tensor 2 / 2")
 LAYER = "backbone/encoder/layers"
 # Of the model in eight_devices.py: size and mesh axis of every axis of every parameter.
 V, D, F = (256, "tensor"), (32, "fsdp"), (64, "tensor")
@@ -84,19 +85,50 @@ def test_eight_devices_compute_what_one_does(cases):
         check_shards(found, SIZES[case])
 
 
+OTHERS = ("roberta", "albert", "electra", "ernie", "nezha", "distilbert")
+
+
+@pytest.mark.parametrize(
+    ("families", "meshes"),
+    [
+        pytest.param(("albert", "nezha"), ("fsdp 4, tensor 2",), id="quick"),
+        pytest.param(
+            OTHERS, ("data 8", "fsdp 8", "tensor 2, data 4"), id="all", marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_eight_devices_compute_what_one_does_in_every_family(families, meshes):
+    cases = [f"{family} / {mesh} / 1" for family in families for mesh in meshes]
+    command = [sys.executable, "-m", "tests.parallel.eight_devices", *cases]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-4000:]
+    for case, found in json.loads(done.stdout.splitlines()[-1]).items():
+        check_gradients(case, found["deviations"])
+
+
 def check_values(case: str, found: dict[str, float]):
-    # The keys' bias has no gradient but rounding noise, which LAMB blows up.
-    kept = {path: x for path, x in found.items() if "key/bias" not in path}
-    initial = [x for path, x in kept.items() if path.startswith("initial/")]
+    assert sum(path.startswith("initial/") for path in found) == len(PARAMETERS)
+    check_gradients(case, found)
     # In a first step LAMB divides every gradient by itself, and its rounding with it.
-    updated = [x for path, x in kept.items() if path.startswith("state/params/")]
+    updated = [x for path, x in without_noise(found).items() if path.startswith("state/params/")]
+    assert len(updated) == len(PARAMETERS) - 1
+    assert max(updated) <= 1e-4, (case, found)
+
+
+def check_gradients(case: str, found: dict[str, float]):
+    kept = without_noise(found)
+    initial = [x for path, x in kept.items() if path.startswith("initial/")]
     gradients = [x for path, x in kept.items() if "/mu/" in path]
     losses = [x for path, x in kept.items() if path.startswith("metrics/")]
-    print(case, f"{max(gradients):.1e} {max(losses):.1e} {max(updated):.1e}")
-    assert len(initial) == len(updated) == len(gradients) == len(PARAMETERS) - 1
+    print(case, f"{max(gradients):.1e} {max(losses):.1e}")
+    assert len(initial) == len(gradients) > 0
     assert max(initial) <= 1e-6, case
     assert max(gradients + losses) <= 1e-5, (case, kept)
-    assert max(updated) <= 1e-4, (case, kept)
+
+
+def without_noise(found: dict[str, float]) -> dict[str, float]:
+    """The keys' bias has no gradient but rounding noise, which LAMB blows up."""
+    return {path: x for path, x in found.items() if "key/bias" not in path}
 
 
 def check_shards(found: dict[str, Any], sizes: dict[str, int]):
@@ -134,12 +166,16 @@ def axes_without_rule(boxed: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("scan", [True, False], ids=["scanned", "unscanned"])
-def test_every_axis_of_every_parameter_has_a_rule(scan):
-    config = Config(num_layers=3, scan=scan)
-    boxed = boxed_parameters(BertPretraining(Bert(config)), spec(bert_batch(config, 2, 8, 2, 0)))
-    assert axes_without_rule(boxed) == []
-    stacked = {path for path, axes in leaves(layer_axes(boxed)).items() if "layers" in path}
-    assert bool(stacked) == scan
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_axis_of_every_parameter_has_a_rule(family, scan):
+    for preset in FAMILIES[family][1].values():
+        config = dataclasses.replace(preset, scan=scan)
+        typed = dataclasses.replace(config, token_types=max(2, config.token_types))
+        objective = BertPretraining(Bert(config), 2 if config.pooler else 0)
+        boxed = boxed_parameters(objective, spec(bert_batch(typed, 2, 8, 2, 0)))
+        assert axes_without_rule(boxed) == []
+        stacked = {path for path, axes in leaves(layer_axes(boxed)).items() if "layers" in path}
+        assert bool(stacked) == (scan and not config.groups)
 
 
 @pytest.mark.parametrize("names", [(EMBED, "widht"), (EMBED,), None], ids=str)

@@ -1,7 +1,7 @@
 """Run by test_ahead_of_time.py in a process of its own: compiles for TPUs that are not there.
 
-Takes a sequence length and the mesh's sizes; prints what the compiler says of BERT-large's train
-step as JSON.
+Takes a family, a preset, a sequence length and the mesh's sizes; prints what the compiler says of
+the train step as JSON.
 """
 
 import os
@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax.experimental import topologies
 
-from plmjax.models.bert import PRESETS, Bert
+from plmjax.experiment import FAMILIES
 from plmjax.objectives.bert_pretraining import BertPretraining
 from plmjax.parallel.mesh import MeshConfig, make_mesh
 from plmjax.parallel.rules import batch_sharding, layer_axes
@@ -30,8 +30,9 @@ BATCH_SIZE = 256
 PREDICTIONS = {128: 20, 512: 77}
 
 
-def batch_spec(length: int) -> dict:
+def batch_spec(length: int, labels: int) -> dict:
     rows, predictions = (BATCH_SIZE, length), (BATCH_SIZE, PREDICTIONS[length])
+    pairs = {"label": ((BATCH_SIZE,), np.int32), "label_weights": ((BATCH_SIZE,), np.float32)}
     return {
         "tokens": (rows, np.int32),
         "token_types": (rows, np.int32),
@@ -39,15 +40,16 @@ def batch_spec(length: int) -> dict:
         "masked_positions": (predictions, np.int32),
         "masked_targets": (predictions, np.int32),
         "masked_weights": (predictions, np.float32),
-        "label": ((BATCH_SIZE,), np.int32),
-        "label_weights": ((BATCH_SIZE,), np.float32),
+        **(pairs if labels else {}),
     }
 
 
-def compile_train_step(mesh: jax.sharding.Mesh, length: int) -> dict:
+def compile_train_step(family: str, preset: str, mesh: jax.sharding.Mesh, length: int) -> dict:
     """Lowers and compiles the whole update for `mesh`; sizes are bytes a device."""
-    config = dataclasses.replace(PRESETS["large"], dtype="bfloat16")
-    objective, spec = BertPretraining(Bert(config)), batch_spec(length)
+    _, presets, module = FAMILIES[family]
+    config = dataclasses.replace(presets[preset], dtype="bfloat16")
+    labels = 2 if config.pooler else 0
+    objective, spec = BertPretraining(module(config), labels), batch_spec(length, labels)
     boxed = boxed_parameters(objective, spec)
     settings = OptimizerConfig(name="adamw_google", learning_rate=1e-4, schedule="bert")
     optimizer = build(settings, 1_000_000, layer_axes(boxed))
@@ -70,7 +72,7 @@ def compile_train_step(mesh: jax.sharding.Mesh, length: int) -> dict:
     }
 
 
-def main(length: int, data: int, fsdp: int, tensor: int):
+def main(family: str, preset: str, length: int, data: int, fsdp: int, tensor: int):
     # One device a chip: without `megacore` a v4 chip counts as two of 16 GiB.
     topology = topologies.get_topology_desc(
         platform="tpu", topology_name="v4:4x4x4", chip_config_name="megacore"
@@ -81,8 +83,8 @@ def main(length: int, data: int, fsdp: int, tensor: int):
         assert tuple(mesh.shape.values()) == sizes
         assert len(set(mesh.devices.flat)) == 64
     mesh = make_mesh(MeshConfig(data, fsdp, tensor), devices)
-    print(json.dumps(compile_train_step(mesh, length)))
+    print(json.dumps(compile_train_step(family, preset, mesh, length)))
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*sys.argv[1:3], *map(int, sys.argv[3:]))

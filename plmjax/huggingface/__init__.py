@@ -1,0 +1,1 @@
+"""Hugging Face's names and shapes, both ways."""

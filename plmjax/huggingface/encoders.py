@@ -1,0 +1,205 @@
+"""Key tables of the encoders that are BERT by other values."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from plmjax.huggingface.keys import Entry, Shape, dense, norm
+from plmjax.models.bert import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Names:
+    """Hugging Face's names of a family's parts.
+
+    Attributes:
+      embeddings: prefix of the tables and their norm.
+      layer: prefix of a layer, with `{}` for its number (or its group's).
+      parts: of a layer: our names to theirs.
+      pooler, projection: of those projections.
+      head: our names of the language model's head to theirs.
+      pair_head: of the label of sentence pairs; empty where there is none.
+    """
+
+    embeddings: str
+    layer: str
+    parts: Mapping[str, str]
+    head: Mapping[str, str]
+    pooler: str = ""
+    projection: str = ""
+    pair_head: str = ""
+
+
+_PARTS = {
+    "attention/query": "attention.self.query",
+    "attention/key": "attention.self.key",
+    "attention/value": "attention.self.value",
+    "attention/output": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "mlp_in": "intermediate.dense",
+    "mlp_out": "output.dense",
+    "mlp_norm": "output.LayerNorm",
+}
+_ALBERT_PARTS = {
+    "attention/query": "attention.query",
+    "attention/key": "attention.key",
+    "attention/value": "attention.value",
+    "attention/output": "attention.dense",
+    "attention_norm": "attention.LayerNorm",
+    "mlp_in": "ffn",
+    "mlp_out": "ffn_output",
+    "mlp_norm": "full_layer_layer_norm",
+}
+_DISTILBERT_PARTS = {
+    "attention/query": "attention.q_lin",
+    "attention/key": "attention.k_lin",
+    "attention/value": "attention.v_lin",
+    "attention/output": "attention.out_lin",
+    "attention_norm": "sa_layer_norm",
+    "mlp_in": "ffn.lin1",
+    "mlp_out": "ffn.lin2",
+    "mlp_norm": "output_layer_norm",
+}
+_BERT_HEAD = {
+    "dense": "cls.predictions.transform.dense",
+    "norm": "cls.predictions.transform.LayerNorm",
+    "output_bias": "cls.predictions.bias",
+}
+
+
+def _like_bert(prefix: str) -> Names:
+    return Names(
+        embeddings=f"{prefix}.embeddings",
+        layer=f"{prefix}.encoder.layer.{{}}",
+        parts=_PARTS,
+        head=_BERT_HEAD,
+        pooler=f"{prefix}.pooler.dense",
+        pair_head="cls.seq_relationship",
+    )
+
+
+FAMILIES = {
+    "bert": _like_bert("bert"),
+    "ernie": _like_bert("ernie"),
+    "nezha": _like_bert("nezha"),
+    "roberta": Names(
+        embeddings="roberta.embeddings",
+        layer="roberta.encoder.layer.{}",
+        parts=_PARTS,
+        head={
+            "dense": "lm_head.dense",
+            "norm": "lm_head.layer_norm",
+            "output_bias": "lm_head.bias",
+        },
+        pooler="roberta.pooler.dense",
+    ),
+    "electra": Names(
+        embeddings="electra.embeddings",
+        layer="electra.encoder.layer.{}",
+        parts=_PARTS,
+        head={
+            "dense": "generator_predictions.dense",
+            "norm": "generator_predictions.LayerNorm",
+            "output_bias": "generator_lm_head.bias",
+        },
+        projection="electra.embeddings_project",
+    ),
+    "albert": Names(
+        embeddings="albert.embeddings",
+        layer="albert.encoder.albert_layer_groups.{}.albert_layers.0",
+        parts=_ALBERT_PARTS,
+        head={
+            "dense": "predictions.dense",
+            "norm": "predictions.LayerNorm",
+            "output_bias": "predictions.bias",
+        },
+        pooler="albert.pooler",
+        projection="albert.encoder.embedding_hidden_mapping_in",
+        pair_head="sop_classifier.classifier",
+    ),
+    "distilbert": Names(
+        embeddings="distilbert.embeddings",
+        layer="distilbert.transformer.layer.{}",
+        parts=_DISTILBERT_PARTS,
+        head={
+            "dense": "vocab_transform",
+            "norm": "vocab_layer_norm",
+            "output_bias": "vocab_projector.bias",
+        },
+    ),
+}
+"""By the family's name."""
+
+_TABLES = {
+    "position_embedding": "position_embeddings",
+    "type_embedding": "token_type_embeddings",
+    "task_embedding": "task_type_embeddings",
+}
+
+
+def shape_of(config: Config) -> Shape:
+    """What the transforms need of a config."""
+    rows = -(-config.vocab_size // config.vocab_multiple) * config.vocab_multiple
+    head_size = config.hidden_size // config.num_heads
+    return Shape(config.num_heads, head_size, config.vocab_size, rows)
+
+
+def backbone_table(names: Names, config: Config) -> list[Entry]:
+    """The entries of the encoder, with paths below `backbone`.
+
+    Layers are stacked where `config.scan` says so, and by group where they share parameters.
+    """
+    table, root = names.embeddings, "backbone"
+    entries = [
+        Entry(f"{root}/token_table/embedding", f"{table}.word_embeddings.weight", "vocab"),
+        *norm(f"{root}/embedding_norm", f"{table}.LayerNorm"),
+    ]
+    rows = (config.max_positions, config.token_types, config.task_types)
+    for (ours, theirs), present in zip(_TABLES.items(), rows, strict=True):
+        if present:
+            entries.append(Entry(f"{root}/{ours}", f"{table}.{theirs}.weight", "same"))
+    if config.embedding_width != config.hidden_size:
+        entries += dense(f"{root}/embedding_projection", names.projection)
+    if config.groups:
+        for group in range(config.groups):
+            ours = f"{root}/encoder/group_{group}"
+            entries += _layer(ours, names.layer.format(group), names, 0)
+    elif config.scan:
+        entries += _layer(f"{root}/encoder/layers", names.layer, names, config.num_layers)
+    else:
+        for layer in range(config.num_layers):
+            ours = f"{root}/encoder/layer_{layer}"
+            entries += _layer(ours, names.layer.format(layer), names, 0)
+    if config.pooler and names.pooler:
+        entries += dense(f"{root}/pooler", names.pooler)
+    return entries
+
+
+def _layer(ours: str, theirs: str, names: Names, layers: int) -> list[Entry]:
+    entries = []
+    for part, name in names.parts.items():
+        path, name = f"{ours}/{part}", f"{theirs}.{name}"
+        if part.endswith("norm"):
+            entries += norm(path, name, layers)
+            continue
+        kind = "dense"
+        if part.startswith("attention/"):
+            kind = "from_heads" if part.endswith("output") else "to_heads"
+        entries += dense(path, name, layers, kind)
+    return entries
+
+
+def masked_lm_table(names: Names, config: Config, pairs: bool = False) -> list[Entry]:
+    """The entries of the encoder and of the masked language model's head.
+
+    Args:
+      names: of the family.
+      config: of the backbone.
+      pairs: whether there is a head for the label of sentence pairs.
+    """
+    entries = backbone_table(names, config)
+    entries += dense("mlm_head/dense", names.head["dense"])
+    entries += norm("mlm_head/norm", names.head["norm"])
+    entries.append(Entry("mlm_head/output_bias", names.head["output_bias"], "vocab"))
+    if pairs:
+        entries += dense("nsp_head", names.pair_head)
+    return entries

@@ -1,0 +1,137 @@
+"""One engine for all families: tensors by Hugging Face's names to our tree of parameters, and back.
+
+A family is a table of entries, one for each parameter of ours (`plmjax.huggingface.encoders`).
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from plmjax.errors import UserError
+
+Tree = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """What the transforms need to know of a model: heads H, their width K, and rows of the table.
+
+    vocab_rows: rows of our token table, padding included. vocab_size: those that count.
+    """
+
+    num_heads: int
+    head_size: int
+    vocab_size: int
+    vocab_rows: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A parameter in both worlds.
+
+    ours: its path, `encoder/layers/mlp_in/kernel`.
+    theirs: its name, with `{}` for the number of the layer where ours is stacked.
+    kind: how one becomes the other, a name of TRANSFORMS.
+    layers: how many layers are stacked in ours; 0 for none.
+    """
+
+    ours: str
+    theirs: str
+    kind: str
+    layers: int = 0
+
+    @property
+    def names(self) -> list[str]:
+        """Their names, one a layer."""
+        return [self.theirs.format(i) for i in range(self.layers)] if self.layers else [self.theirs]
+
+
+def _rows_padded(x: np.ndarray, shape: Shape) -> np.ndarray:
+    extra = shape.vocab_rows - shape.vocab_size
+    return np.concatenate([x, np.zeros((extra, *x.shape[1:]), x.dtype)])
+
+
+# From theirs to ours, and back. torch's Linear is [out, in].
+TRANSFORMS: dict[str, tuple[Callable, Callable]] = {
+    "same": (lambda x, s: x, lambda x, s: x),
+    "dense": (lambda x, s: x.T, lambda x, s: x.T),
+    "vocab": (_rows_padded, lambda x, s: x[: s.vocab_size]),
+    "to_heads": (
+        lambda x, s: x.T.reshape(-1, s.num_heads, s.head_size),
+        lambda x, s: x.reshape(len(x), -1).T,
+    ),
+    "head_bias": (lambda x, s: x.reshape(s.num_heads, s.head_size), lambda x, s: x.reshape(-1)),
+    "from_heads": (
+        lambda x, s: x.T.reshape(s.num_heads, s.head_size, -1),
+        lambda x, s: x.reshape(-1, x.shape[-1]).T,
+    ),
+}
+
+
+def dense(ours: str, theirs: str, layers: int = 0, kind: str = "dense") -> list[Entry]:
+    """A biased projection; `kind` is that of the kernel."""
+    bias = "head_bias" if kind == "to_heads" else "same"
+    return [
+        Entry(f"{ours}/kernel", f"{theirs}.weight", kind, layers),
+        Entry(f"{ours}/bias", f"{theirs}.bias", bias, layers),
+    ]
+
+
+def norm(ours: str, theirs: str, layers: int = 0) -> list[Entry]:
+    """A layer norm."""
+    return [
+        Entry(f"{ours}/scale", f"{theirs}.weight", "same", layers),
+        Entry(f"{ours}/bias", f"{theirs}.bias", "same", layers),
+    ]
+
+
+def to_ours(tensors: Mapping[str, np.ndarray], table: Iterable[Entry], shape: Shape) -> Tree:
+    """The tree of parameters that these tensors are.
+
+    Raises:
+      UserError: where a tensor is missing, has the wrong size, or has no place.
+    """
+    left, tree = dict(tensors), {}
+    for entry in table:
+        parts = []
+        for name in entry.names:
+            if name not in left:
+                raise UserError(f"the tensor {name} is missing; is this another architecture?")
+            tensor = left.pop(name)
+            try:
+                parts.append(TRANSFORMS[entry.kind][0](tensor, shape))
+            except ValueError:
+                raise UserError(
+                    f"the tensor {name} has the shape {tensor.shape}, which does not fit "
+                    f"{shape.num_heads} heads of {shape.head_size}"
+                ) from None
+        _put(tree, entry.ours, np.stack(parts) if entry.layers else parts[0])
+    if left:
+        raise UserError(f"no place for the tensors {', '.join(sorted(left))}")
+    return tree
+
+
+def to_theirs(tree: Tree, table: Iterable[Entry], shape: Shape) -> dict[str, np.ndarray]:
+    """The tensors of a tree of parameters, by Hugging Face's names."""
+    tensors = {}
+    for entry in table:
+        value = _get(tree, entry.ours)
+        parts = value if entry.layers else [value]
+        for name, part in zip(entry.names, parts, strict=True):
+            tensors[name] = TRANSFORMS[entry.kind][1](np.asarray(part), shape)
+    return tensors
+
+
+def _put(tree: Tree, path: str, value: np.ndarray) -> None:
+    *parents, last = path.split("/")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+    tree[last] = value
+
+
+def _get(tree: Tree, path: str) -> Any:
+    for part in path.split("/"):
+        tree = tree[part]
+    return tree
