@@ -47,16 +47,14 @@ def pick_blanks(
 ) -> list[Blank]:
     """Sentences from all over the split, each with one whole word to guess.
 
-    Sentences have 8 to 24 tokens; the word is one token of at least three letters. The same seed
-    picks the same. There may be fewer than `count` in a small split. `frame`: the special ids
-    before and after a sentence.
+    Sentences have 8 to 24 tokens; the word is one token of at least three letters, or a Chinese
+    character. The same seed picks the same. There may be fewer than `count` in a small split.
+    `frame`: the special ids before and after a sentence.
     """
     random = np.random.default_rng(seed)
     lengths = np.diff(split.sentence_offsets)
     fitting = np.flatnonzero((lengths >= MIN_TOKENS) & (lengths <= MAX_TOKENS))
-    word = np.array(
-        [token.isalpha() and len(token) >= MIN_LETTERS for token in tokenizer.vocabulary]
-    )
+    word = np.array([_is_word(token) for token in tokenizer.vocabulary])
     blanks: list[Blank] = []
     for sentence in random.permutation(fitting):
         start = split.sentence_offsets[sentence]
@@ -73,6 +71,11 @@ def pick_blanks(
         if len(blanks) == count:
             break
     return blanks
+
+
+def _is_word(token: str) -> bool:
+    letters = token.lstrip("\u2581\u0120")  # the marks of SentencePiece and byte-level BPE
+    return letters.isalpha() and (len(letters) >= MIN_LETTERS or "\u4e00" <= letters[0] <= "\u9fff")
 
 
 def fill_blanks(

@@ -37,6 +37,27 @@ def test_a_blank_is_a_whole_word_of_three_letters():
     assert [b.position for b in again] == [b.position for b in blanks]
 
 
+@pytest.mark.parametrize(
+    ("token", "counts"),
+    [
+        ("cat", 1),
+        ("is", 0),
+        ("##cat", 0),
+        ("12a", 0),
+        ("\u4e2d", 1),
+        ("\u2581cat", 1),
+        ("\uff0c", 0),
+    ],
+)
+def test_what_counts_as_a_word(token, counts):
+    vocabulary = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "of", token)
+    split = Sentences()
+    split._tokens = np.resize([5, 6, 5, 6, 6, 6], 360)
+    found = pick_blanks(split, WordPiece(vocabulary), 3, 0, FRAME)
+    assert bool(found) == bool(counts)
+    assert all(blank.answer == 6 for blank in found)
+
+
 def test_the_model_sees_a_mask_and_its_best_words_are_shown():
     blanks = pick_blanks(Sentences(), TOKENIZER, 5, 0, FRAME)
     spec = bert_spec(seq_len=32, batch_size=8, max_predictions=4)
