@@ -203,12 +203,12 @@ class Bert(nn.Module):
         """
         c = self.config
         x_BLE = self.token_table(tokens_BL)
-        if self.position_table is not None:
-            rows = self._position_rows(attention_mask_BL, positions_BL)
-            x_BLE += self.position_table.astype(c.dtype)[rows]
         if self.type_table is not None:
             types = token_types_BL if c.token_types > 1 else jnp.zeros_like(tokens_BL)
             x_BLE += self.type_table.astype(c.dtype)[types]
+        if self.position_table is not None:
+            rows = self._position_rows(attention_mask_BL, positions_BL)
+            x_BLE += self.position_table.astype(c.dtype)[rows]
         if self.task_table is not None:
             tasks = jnp.zeros_like(tokens_BL) if tasks_BL is None else tasks_BL
             x_BLE += self.task_table.astype(c.dtype)[tasks]
