@@ -35,12 +35,14 @@ class Entry:
     theirs: its name, with `{}` for the number of the layer where ours is stacked.
     kind: how one becomes the other, a name of TRANSFORMS.
     layers: how many layers are stacked in ours; 0 for none.
+    part: (i, n) where ours is the i-th of n equal parts of theirs, along the last axis.
     """
 
     ours: str
     theirs: str
     kind: str
     layers: int = 0
+    part: tuple[int, int] = (0, 1)
 
     @property
     def names(self) -> list[str]:
@@ -57,6 +59,15 @@ def _rows_padded(x: np.ndarray, shape: Shape) -> np.ndarray:
 TRANSFORMS: dict[str, tuple[Callable, Callable]] = {
     "same": (lambda x, s: x, lambda x, s: x),
     "dense": (lambda x, s: x.T, lambda x, s: x.T),
+    # GPT's Conv1D is [in, out].
+    "split_heads": (
+        lambda x, s: x.reshape(-1, s.num_heads, s.head_size),
+        lambda x, s: x.reshape(len(x), -1),
+    ),
+    "join_heads": (
+        lambda x, s: x.reshape(s.num_heads, s.head_size, -1),
+        lambda x, s: x.reshape(-1, x.shape[-1]),
+    ),
     "vocab": (_rows_padded, lambda x, s: x[: s.vocab_size]),
     "to_heads": (
         lambda x, s: x.T.reshape(-1, s.num_heads, s.head_size),
@@ -93,15 +104,17 @@ def to_ours(tensors: Mapping[str, np.ndarray], table: Iterable[Entry], shape: Sh
     Raises:
       UserError: where a tensor is missing, has the wrong size, or has no place.
     """
-    left, tree = dict(tensors), {}
+    left, tree = set(tensors), {}
     for entry in table:
-        parts = []
+        parts, (number, count) = [], entry.part
         for name in entry.names:
-            if name not in left:
+            if name not in tensors:
                 raise UserError(f"the tensor {name} is missing; is this another architecture?")
-            tensor = left.pop(name)
+            left.discard(name)
+            tensor = tensors[name]
             try:
-                parts.append(TRANSFORMS[entry.kind][0](tensor, shape))
+                part = np.split(tensor, count, axis=-1)[number] if count > 1 else tensor
+                parts.append(TRANSFORMS[entry.kind][0](part, shape))
             except ValueError:
                 raise UserError(
                     f"the tensor {name} has the shape {tensor.shape}, which does not fit "
@@ -115,13 +128,19 @@ def to_ours(tensors: Mapping[str, np.ndarray], table: Iterable[Entry], shape: Sh
 
 def to_theirs(tree: Tree, table: Iterable[Entry], shape: Shape) -> dict[str, np.ndarray]:
     """The tensors of a tree of parameters, by Hugging Face's names."""
-    tensors = {}
+    parts: dict[str, dict[int, np.ndarray]] = {}
     for entry in table:
         value = _get(tree, entry.ours)
-        parts = value if entry.layers else [value]
-        for name, part in zip(entry.names, parts, strict=True):
-            tensors[name] = TRANSFORMS[entry.kind][1](np.asarray(part), shape)
-    return tensors
+        layers = value if entry.layers else [value]
+        for name, layer in zip(entry.names, layers, strict=True):
+            part = TRANSFORMS[entry.kind][1](np.asarray(layer), shape)
+            parts.setdefault(name, {})[entry.part[0]] = part
+    return {
+        name: np.concatenate([found[i] for i in sorted(found)], axis=-1)
+        if len(found) > 1
+        else found[0]
+        for name, found in parts.items()
+    }
 
 
 def _put(tree: Tree, path: str, value: np.ndarray) -> None:

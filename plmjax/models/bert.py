@@ -110,6 +110,8 @@ class Config:
             hidden_dropout=self.hidden_dropout,
             attention_dropout=self.attention_dropout,
             initializer_range=self.initializer_range,
+            residual_range=self.initializer_range,
+            norm_first=False,
             layer_norm_epsilon=self.layer_norm_epsilon,
             mask_value=self.mask_value,
             max_relative=self.max_relative,

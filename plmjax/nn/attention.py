@@ -19,17 +19,22 @@ class Visible:
 
     mask_BL: int, 1 for keys that may be attended to, 0 for padding.
     segments_BL: int, of keys and queries: only within the same number; None for all.
+    causal: whether only keys at or before the query's place.
     """
 
     mask_BL: jax.Array
     segments_BL: jax.Array | None = None
+    causal: bool = flax.struct.field(pytree_node=False, default=False)
 
     def adder(self, mask_value: float) -> jax.Array:
-        """What is added to scores: float32 [B, 1, L] or, with segments, [B, L, L] (query, key)."""
+        """What is added to scores: float32 [B, 1 or L, L] (query, key)."""
         is_visible = self.mask_BL[:, None, :] == 1
         if self.segments_BL is not None:
             queries_BL1, keys_B1L = self.segments_BL[:, :, None], self.segments_BL[:, None, :]
             is_visible = is_visible & (queries_BL1 == keys_B1L)
+        if self.causal:
+            place_L = jnp.arange(self.mask_BL.shape[1])
+            is_visible = is_visible & (place_L[:, None] >= place_L)
         return jnp.where(is_visible, 0.0, mask_value)
 
 
@@ -84,4 +89,5 @@ class SelfAttention(nn.Module):
         mixed_BLHK = jnp.einsum("BHLM,BMHK->BLHK", probabilities_BHLL, value_BLHK)
         if relative_LMK is not None:
             mixed_BLHK += jnp.einsum("BHLM,LMK->BLHK", probabilities_BHLL, relative_LMK)
-        return dense(D, (*axes, EMBED), (WIDTH,), init, s.dtype, "output")(mixed_BLHK)
+        out = bert_normal(s.residual_range)
+        return dense(D, (*axes, EMBED), (WIDTH,), out, s.dtype, "output")(mixed_BLHK)

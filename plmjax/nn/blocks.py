@@ -1,5 +1,7 @@
 """The Transformer block."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 
@@ -13,9 +15,10 @@ from plmjax.parallel.rules import BATCH, EMBED, LENGTH, MLP, WIDTH, constrain
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each followed by dropout, the residual sum and a layer norm.
+    """Attention and feed-forward, each with dropout, a residual sum and a layer norm.
 
-    Post-norm, as published in Attention Is All You Need and in BERT.
+    The norm comes after the sum, as in Attention Is All You Need and in BERT, or with `norm_first`
+    before the layer, as in GPT-2.
     """
 
     settings: LayerSettings
@@ -33,19 +36,25 @@ class Block(nn.Module):
           float [B, L, D], `dtype`.
         """
         s = self.settings
-        attended_BLD = SelfAttention(s, name="attention")(x_BLD, visible, train)
-        attended_BLD = dropout(attended_BLD, s.hidden_dropout, self, train)
-        x_BLD = self._norm("attention_norm")(x_BLD + attended_BLD)
-        x_BLD = constrain(x_BLD, BATCH, LENGTH, WIDTH)
+        attention, mlp = SelfAttention(s, name="attention"), self._mlp
+        x_BLD = self._added(x_BLD, lambda x: attention(x, visible, train), "attention_norm", train)
+        return self._added(x_BLD, mlp, "mlp_norm", train)
 
-        init, width = bert_normal(s.initializer_range), x_BLD.shape[-1]
-        mlp_in = dense(s.mlp_size, (EMBED, MLP), (MLP,), init, s.dtype, "mlp_in")
-        mlp_out = dense(width, (MLP, EMBED), (WIDTH,), init, s.dtype, "mlp_out")
-        hidden_BLF = ACTIVATIONS[s.activation](mlp_in(x_BLD))
-        hidden_BLD = mlp_out(constrain(hidden_BLF, BATCH, LENGTH, MLP))
-        hidden_BLD = dropout(hidden_BLD, s.hidden_dropout, self, train)
-        x_BLD = self._norm("mlp_norm")(x_BLD + hidden_BLD)
+    def _added(
+        self, x_BLD: jax.Array, half: Callable[[jax.Array], jax.Array], norm: str, train: bool
+    ) -> jax.Array:
+        """The residual with what one half of the layer makes of it."""
+        s = self.settings
+        norm = layer_norm(s.layer_norm_epsilon, s.dtype, norm)
+        made_BLD = half(norm(x_BLD) if s.norm_first else x_BLD)
+        made_BLD = dropout(made_BLD, s.hidden_dropout, self, train)
+        x_BLD = x_BLD + made_BLD if s.norm_first else norm(x_BLD + made_BLD)
         return constrain(x_BLD, BATCH, LENGTH, WIDTH)
 
-    def _norm(self, name: str) -> nn.LayerNorm:
-        return layer_norm(self.settings.layer_norm_epsilon, self.settings.dtype, name)
+    def _mlp(self, x_BLD: jax.Array) -> jax.Array:
+        s, width = self.settings, x_BLD.shape[-1]
+        init, out = bert_normal(s.initializer_range), bert_normal(s.residual_range)
+        hidden_BLF = dense(s.mlp_size, (EMBED, MLP), (MLP,), init, s.dtype, "mlp_in")(x_BLD)
+        hidden_BLF = ACTIVATIONS[s.activation](hidden_BLF)
+        hidden_BLF = constrain(hidden_BLF, BATCH, LENGTH, MLP)
+        return dense(width, (MLP, EMBED), (WIDTH,), out, s.dtype, "mlp_out")(hidden_BLF)

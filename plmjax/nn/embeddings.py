@@ -44,7 +44,7 @@ class TokenTable(nn.Module):
         """Looks up ids, int [...]: float [..., D] in `dtype`."""
         return self.embedding[ids].astype(self.dtype)
 
-    def logits(self, x_BMD: jax.Array, bias_V: jax.Array) -> jax.Array:
+    def logits(self, x_BMD: jax.Array, bias_V: jax.Array | float = 0.0) -> jax.Array:
         """Scores of every token: float32 [B, M, V], V padded."""
         table_VD = self.embedding.astype(self.dtype)
         logits_BMV = jnp.einsum("BMD,VD->BMV", x_BMD, table_VD, preferred_element_type=jnp.float32)

@@ -12,7 +12,10 @@ class LayerSettings:
       mlp_size: F.
       activation: a name of `plmjax.nn.activations.ACTIVATIONS`.
       hidden_dropout: of what is added to the residual. attention_dropout: of probabilities.
-      initializer_range: deviation of fresh kernels.
+      initializer_range: deviation of fresh kernels. residual_range: of those whose result is added
+        to the residual.
+      norm_first: whether each half begins with its norm (GPT-2), or ends with it after the residual
+        sum (BERT).
       layer_norm_epsilon: in the norms.
       mask_value: added to the scores of keys that may not be attended to.
       max_relative: R, how far NEZHA's relative positions reach; 0 for none.
@@ -26,6 +29,8 @@ class LayerSettings:
     hidden_dropout: float
     attention_dropout: float
     initializer_range: float
+    residual_range: float
+    norm_first: bool
     layer_norm_epsilon: float
     mask_value: float
     max_relative: int

@@ -1,0 +1,54 @@
+"""Key tables of GPT-1 and GPT-2, whose Conv1D kernels are [in, out] and have Q, K and V in one."""
+
+from plmjax.huggingface.keys import Entry, Shape, norm
+from plmjax.models.gpt import Config
+
+_GPT1 = {"tokens": "tokens_embed", "positions": "positions_embed", "layer": "h.{}"}
+_GPT2 = {"tokens": "wte", "positions": "wpe", "layer": "h.{}"}
+
+
+def shape_of(config: Config) -> Shape:
+    """What the transforms need of a config."""
+    rows = -(-config.vocab_size // config.vocab_multiple) * config.vocab_multiple
+    head_size = config.hidden_size // config.num_heads
+    return Shape(config.num_heads, head_size, config.vocab_size, rows)
+
+
+def table(config: Config, root: str = "") -> list[Entry]:
+    """The entries of the model with its tied head; ours lie below `root`."""
+    names = _GPT2 if config.norm_first else _GPT1
+    entries = [
+        Entry(f"{root}token_table/embedding", f"transformer.{names['tokens']}.weight", "vocab"),
+        Entry(f"{root}position_embedding", f"transformer.{names['positions']}.weight", "same"),
+    ]
+    theirs = f"transformer.{names['layer']}"
+    if config.scan:
+        entries += _layer(f"{root}decoder/layers", theirs, config.num_layers)
+    else:
+        for layer in range(config.num_layers):
+            entries += _layer(f"{root}decoder/layer_{layer}", theirs.format(layer), 0)
+    if config.norm_first:
+        entries += norm(f"{root}final_norm", "transformer.ln_f")
+    return entries
+
+
+def _layer(ours: str, theirs: str, layers: int) -> list[Entry]:
+    entries = []
+    for number, name in enumerate(("query", "key", "value")):
+        path, part = f"{ours}/attention/{name}", (number, 3)
+        fused = f"{theirs}.attn.c_attn"
+        entries.append(Entry(f"{path}/kernel", f"{fused}.weight", "split_heads", layers, part))
+        entries.append(Entry(f"{path}/bias", f"{fused}.bias", "head_bias", layers, part))
+    joined = f"{ours}/attention/output/kernel"
+    entries.append(Entry(joined, f"{theirs}.attn.c_proj.weight", "join_heads", layers))
+    kept = {
+        "attention/output/bias": "attn.c_proj.bias",
+        "mlp_in/kernel": "mlp.c_fc.weight",
+        "mlp_in/bias": "mlp.c_fc.bias",
+        "mlp_out/kernel": "mlp.c_proj.weight",
+        "mlp_out/bias": "mlp.c_proj.bias",
+    }
+    entries += [Entry(f"{ours}/{a}", f"{theirs}.{b}", "same", layers) for a, b in kept.items()]
+    for path, name in (("attention_norm", "ln_1"), ("mlp_norm", "ln_2")):
+        entries += norm(f"{ours}/{path}", f"{theirs}.{name}", layers)
+    return entries
