@@ -42,7 +42,7 @@ def plan_phases(data: DataConfig, phases: Mapping[str, Any], steps: int) -> tupl
       steps: of the whole run.
 
     Raises:
-      UserError: for an unknown key in a phase, or starts that are not rising fractions.
+      UserError: for an unknown key or a wrong value in a phase, or a start outside of the run.
     """
     starts = [("data", 0, data)]
     known = dataclasses.asdict(data)
@@ -78,7 +78,7 @@ def _first_step(start: Any, total: int, where: str) -> int:
 
 
 def _changed_choice(old: Mapping[str, Any], changes: Any, where: str) -> dict[str, Any]:
-    """A phase's plan or masking: another one, or some fields of the one before it."""
+    """A phase's plan or masking: another one, or that of `config.data` with some fields changed."""
     if not isinstance(changes, Mapping):
         raise UserError(f"{where}={changes!r}; expected a section with name or fields")
     is_other = changes.get("name", old["name"]) != old["name"]

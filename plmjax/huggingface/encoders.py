@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-from plmjax.huggingface.keys import Entry, Shape, dense, norm
+from plmjax.huggingface.keys import Entry, dense, norm
 from plmjax.models.bert import Config
 
 
@@ -134,13 +134,6 @@ _TABLES = {
     "type_embedding": "token_type_embeddings",
     "task_embedding": "task_type_embeddings",
 }
-
-
-def shape_of(config: Config) -> Shape:
-    """What the transforms need of a config."""
-    rows = -(-config.vocab_size // config.vocab_multiple) * config.vocab_multiple
-    head_size = config.hidden_size // config.num_heads
-    return Shape(config.num_heads, head_size, config.vocab_size, rows)
 
 
 def backbone_table(names: Names, config: Config) -> list[Entry]:

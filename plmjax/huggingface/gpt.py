@@ -1,17 +1,10 @@
 """Key tables of GPT-1 and GPT-2, whose Conv1D kernels are [in, out] and have Q, K and V in one."""
 
-from plmjax.huggingface.keys import Entry, Shape, norm
+from plmjax.huggingface.keys import Entry, norm
 from plmjax.models.gpt import Config
 
 _GPT1 = {"tokens": "tokens_embed", "positions": "positions_embed", "layer": "h.{}"}
 _GPT2 = {"tokens": "wte", "positions": "wpe", "layer": "h.{}"}
-
-
-def shape_of(config: Config) -> Shape:
-    """What the transforms need of a config."""
-    rows = -(-config.vocab_size // config.vocab_multiple) * config.vocab_multiple
-    head_size = config.hidden_size // config.num_heads
-    return Shape(config.num_heads, head_size, config.vocab_size, rows)
 
 
 def table(config: Config, root: str = "") -> list[Entry]:

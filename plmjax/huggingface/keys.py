@@ -27,6 +27,13 @@ class Shape:
     vocab_rows: int
 
 
+def shape_of(config: Any) -> Shape:
+    """What the transforms need of a family's Config."""
+    rows = -(-config.vocab_size // config.vocab_multiple) * config.vocab_multiple
+    head_size = config.hidden_size // config.num_heads
+    return Shape(config.num_heads, head_size, config.vocab_size, rows)
+
+
 @dataclasses.dataclass(frozen=True)
 class Entry:
     """A parameter in both worlds.

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from plmjax.huggingface.encoders import FAMILIES, masked_lm_table, shape_of
-from plmjax.huggingface.keys import to_ours
+from plmjax.huggingface.encoders import FAMILIES, masked_lm_table
+from plmjax.huggingface.keys import shape_of, to_ours
 from plmjax.models.bert import Config
 from tests.batches import bert_batch
 from tests.requires import need

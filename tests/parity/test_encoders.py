@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from plmjax.huggingface.encoders import FAMILIES, masked_lm_table, shape_of
-from plmjax.huggingface.keys import to_ours, to_theirs
+from plmjax.huggingface.encoders import FAMILIES, masked_lm_table
+from plmjax.huggingface.keys import shape_of, to_ours, to_theirs
 from plmjax.models import albert, bert, distilbert, electra, ernie, nezha, roberta
 from plmjax.objectives.bert_pretraining import BertPretraining
 from plmjax.train.state import boxed_parameters

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from plmjax.huggingface import gpt as keys
-from plmjax.huggingface.keys import to_ours, to_theirs
+from plmjax.huggingface.keys import shape_of, to_ours, to_theirs
 from plmjax.models.gpt import PRESETS, Config, Gpt
 from tests.compare import deviations, leaves
 from tests.requires import need
@@ -94,7 +94,7 @@ def theirs(family: str, name: str):
 def ours(family: str, name: str):
     config, batch = CASES[family, name], make_batch(CASES[family, name])
     module = Gpt(config)
-    params = to_ours(theirs(family, name)[0], keys.table(config), keys.shape_of(config))
+    params = to_ours(theirs(family, name)[0], keys.table(config), shape_of(config))
 
     def values(params):
         output = module.apply({"params": params}, *batch.values(), train=False, all_hidden=True)
@@ -129,7 +129,7 @@ def test_values_equal_transformers(family, name):
 @pytest.mark.parametrize(("family", "name"), CASES)
 def test_gradients_equal_transformers(family, name):
     config = CASES[family, name]
-    expected = to_ours(theirs(family, name)[1], keys.table(config), keys.shape_of(config))
+    expected = to_ours(theirs(family, name)[1], keys.table(config), shape_of(config))
     found = deviations(ours(family, name)[1], expected)
     by_path, expected_by_path = leaves(ours(family, name)[1]), leaves(expected)
     for path in [path for path in found if path.endswith("key/bias")]:
@@ -146,13 +146,13 @@ def test_the_key_table_has_every_parameter_and_goes_both_ways(family, name):
     batch = make_batch(config)
     for scan in (True, False):
         config = dataclasses.replace(config, scan=scan)
-        tree = to_ours(tensors, keys.table(config), keys.shape_of(config))
+        tree = to_ours(tensors, keys.table(config), shape_of(config))
         fresh = jax.eval_shape(
             lambda config=config: Gpt(config).init(jax.random.key(0), *batch.values(), train=False)
         )
         shapes = {path: x.shape for path, x in leaves(nn.meta.unbox(fresh["params"])).items()}
         assert {path: x.shape for path, x in leaves(tree).items()} == shapes
-        back = to_theirs(tree, keys.table(config), keys.shape_of(config))
+        back = to_theirs(tree, keys.table(config), shape_of(config))
         assert {name: x.tobytes() for name, x in back.items()} == {
             name: x.tobytes() for name, x in tensors.items()
         }
@@ -160,7 +160,7 @@ def test_the_key_table_has_every_parameter_and_goes_both_ways(family, name):
 
 def test_packed_documents_are_as_if_alone():
     config = CASES["gpt2", "tiny"]
-    params = to_ours(theirs("gpt2", "tiny")[0], keys.table(config), keys.shape_of(config))
+    params = to_ours(theirs("gpt2", "tiny")[0], keys.table(config), shape_of(config))
     tokens = np.random.default_rng(0).integers(0, config.vocab_size, (1, 20))
     segments = np.array([[1] * 8 + [2] * 12])
     positions = np.concatenate([np.arange(8), np.arange(12)])[None]

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from plmjax.huggingface.encoders import FAMILIES, masked_lm_table, shape_of
-from plmjax.huggingface.keys import to_ours
+from plmjax.huggingface.encoders import FAMILIES, masked_lm_table
+from plmjax.huggingface.keys import shape_of, to_ours
 from plmjax.models import nezha
 from plmjax.models.bert import Bert
 from plmjax.nn.positions import functional_positions
