@@ -85,7 +85,7 @@ def run(settings: Settings, workdir: str) -> int:
         state = initial_state(plan, corpus, checkpoints, newest)
         # The first thing that is written, when nothing is left to be found wrong.
         work.begin(config, about_corpus, plan.parameter_count())
-        print_now(opening(plan, corpus, newest or 0))
+        print_now(opening(plan, inputs, newest or 0))
         try:
             state = train_to_end(plan, inputs, work, checkpoints, state, newest or 0)
         except hooks.Preempted as stop:
@@ -270,10 +270,11 @@ def make_report(
     return Report(int(jax.device_get(state.step)), {"this model": scores, **others}, filled)
 
 
-def opening(plan: Experiment, corpus: PreparedCorpus, done: int) -> str:
+def opening(plan: Experiment, inputs: Inputs, done: int) -> str:
     """What is about to happen, in three lines."""
     settings, devices = plan.settings, jax.devices()
-    trained, held_out = corpus.train.values(), corpus.held_out.values()
+    sources = {name: split for phase in inputs.phases for name, split in phase.splits.items()}
+    trained, held_out = sources.values(), inputs.held_out.splits.values()
     model = settings.model
     begin = f"Resuming at step {done:,} of" if done else "Training for"
     start = f", from the parameters of {settings.init_from}" if settings.init_from else ""
