@@ -3,8 +3,9 @@
 import dataclasses
 from collections.abc import Mapping
 
-from plmjax.huggingface.keys import Entry, dense, norm
+from plmjax.huggingface.keys import Entry, Layers, dense, norm
 from plmjax.models.bert import Config
+from plmjax.nn.stack import subtrees
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +36,8 @@ _PARTS = {
     "attention/value": "attention.self.value",
     "attention/output": "attention.output.dense",
     "attention_norm": "attention.output.LayerNorm",
-    "mlp_in": "intermediate.dense",
-    "mlp_out": "output.dense",
+    "mlp/in": "intermediate.dense",
+    "mlp/out": "output.dense",
     "mlp_norm": "output.LayerNorm",
 }
 _ALBERT_PARTS = {
@@ -45,8 +46,8 @@ _ALBERT_PARTS = {
     "attention/value": "attention.value",
     "attention/output": "attention.dense",
     "attention_norm": "attention.LayerNorm",
-    "mlp_in": "ffn",
-    "mlp_out": "ffn_output",
+    "mlp/in": "ffn",
+    "mlp/out": "ffn_output",
     "mlp_norm": "full_layer_layer_norm",
 }
 _DISTILBERT_PARTS = {
@@ -55,8 +56,8 @@ _DISTILBERT_PARTS = {
     "attention/value": "attention.v_lin",
     "attention/output": "attention.out_lin",
     "attention_norm": "sa_layer_norm",
-    "mlp_in": "ffn.lin1",
-    "mlp_out": "ffn.lin2",
+    "mlp/in": "ffn.lin1",
+    "mlp/out": "ffn.lin2",
     "mlp_norm": "output_layer_norm",
 }
 _BERT_HEAD = {
@@ -152,25 +153,17 @@ def backbone_table(names: Names, config: Config) -> list[Entry]:
             entries.append(Entry(f"{root}/{ours}", f"{table}.{theirs}.weight", "same"))
     if config.embedding_width != config.hidden_size:
         entries += dense(f"{root}/embedding_projection", names.projection)
-    if config.groups:
-        for group in range(config.groups):
-            ours = f"{root}/encoder/group_{group}"
-            entries += _layer(ours, names.layer.format(group), names, 0)
-    elif config.scan:
-        entries += _layer(f"{root}/encoder/layers", names.layer, names, config.num_layers)
-    else:
-        for layer in range(config.num_layers):
-            ours = f"{root}/encoder/layer_{layer}"
-            entries += _layer(ours, names.layer.format(layer), names, 0)
+    for path, layers in subtrees(config.layers, config.scan, config.groups).items():
+        entries += _layer(f"{root}/encoder/{path}", names, layers)
     if config.pooler and names.pooler:
         entries += dense(f"{root}/pooler", names.pooler)
     return entries
 
 
-def _layer(ours: str, theirs: str, names: Names, layers: int) -> list[Entry]:
+def _layer(ours: str, names: Names, layers: Layers) -> list[Entry]:
     entries = []
     for part, name in names.parts.items():
-        path, name = f"{ours}/{part}", f"{theirs}.{name}"
+        path, name = f"{ours}/{part}", f"{names.layer}.{name}"
         if part.endswith("norm"):
             entries += norm(path, name, layers)
             continue

@@ -1,7 +1,8 @@
 """Key tables of GPT-1 and GPT-2, whose Conv1D kernels are [in, out] and have Q, K and V in one."""
 
-from plmjax.huggingface.keys import Entry, norm
+from plmjax.huggingface.keys import Entry, Layers, norm
 from plmjax.models.gpt import Config
+from plmjax.nn.stack import subtrees
 
 _GPT1 = {"tokens": "tokens_embed", "positions": "positions_embed", "layer": "h.{}"}
 _GPT2 = {"tokens": "wte", "positions": "wpe", "layer": "h.{}"}
@@ -15,17 +16,14 @@ def table(config: Config, root: str = "") -> list[Entry]:
         Entry(f"{root}position_embedding", f"transformer.{names['positions']}.weight", "same"),
     ]
     theirs = f"transformer.{names['layer']}"
-    if config.scan:
-        entries += _layer(f"{root}decoder/layers", theirs, config.num_layers)
-    else:
-        for layer in range(config.num_layers):
-            entries += _layer(f"{root}decoder/layer_{layer}", theirs.format(layer), 0)
+    for path, layers in subtrees(config.layers, config.scan).items():
+        entries += _layer(f"{root}decoder/{path}", theirs, layers)
     if config.norm_first:
         entries += norm(f"{root}final_norm", "transformer.ln_f")
     return entries
 
 
-def _layer(ours: str, theirs: str, layers: int) -> list[Entry]:
+def _layer(ours: str, theirs: str, layers: Layers) -> list[Entry]:
     entries = []
     for number, name in enumerate(("query", "key", "value")):
         path, part = f"{ours}/attention/{name}", (number, 3)
@@ -36,10 +34,10 @@ def _layer(ours: str, theirs: str, layers: int) -> list[Entry]:
     entries.append(Entry(joined, f"{theirs}.attn.c_proj.weight", "join_heads", layers))
     kept = {
         "attention/output/bias": "attn.c_proj.bias",
-        "mlp_in/kernel": "mlp.c_fc.weight",
-        "mlp_in/bias": "mlp.c_fc.bias",
-        "mlp_out/kernel": "mlp.c_proj.weight",
-        "mlp_out/bias": "mlp.c_proj.bias",
+        "mlp/in/kernel": "mlp.c_fc.weight",
+        "mlp/in/bias": "mlp.c_fc.bias",
+        "mlp/out/kernel": "mlp.c_proj.weight",
+        "mlp/out/bias": "mlp.c_proj.bias",
     }
     entries += [Entry(f"{ours}/{a}", f"{theirs}.{b}", "same", layers) for a, b in kept.items()]
     for path, name in (("attention_norm", "ln_1"), ("mlp_norm", "ln_2")):

@@ -12,6 +12,7 @@ import numpy as np
 from plmjax.errors import UserError
 
 Tree = dict[str, Any]
+Layers = int | tuple[int, ...] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +31,7 @@ class Shape:
 def shape_of(config: Any) -> Shape:
     """What the transforms need of a family's Config."""
     rows = -(-config.vocab_size // config.vocab_multiple) * config.vocab_multiple
-    head_size = config.hidden_size // config.num_heads
-    return Shape(config.num_heads, head_size, config.vocab_size, rows)
+    return Shape(config.num_heads, config.head_width, config.vocab_size, rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,22 +39,31 @@ class Entry:
     """A parameter in both worlds.
 
     ours: its path, `encoder/layers/mlp_in/kernel`.
-    theirs: its name, with `{}` for the number of the layer where ours is stacked.
+    theirs: its name, with `{}` for the number of the layer.
     kind: how one becomes the other, a name of TRANSFORMS.
-    layers: how many layers are stacked in ours; 0 for none.
-    part: (i, n) where ours is the i-th of n equal parts of theirs, along the last axis.
+    layers: the layer's number, or those of the layers that are stacked in ours, as of
+      `plmjax.nn.stack.subtrees`; None outside of layers.
+    part: (i, n) where ours is the i-th of n equal parts of theirs, along `axis`.
     """
 
     ours: str
     theirs: str
     kind: str
-    layers: int = 0
+    layers: Layers = None
     part: tuple[int, int] = (0, 1)
+    axis: int = -1
+
+    @property
+    def is_stacked(self) -> bool:
+        """Whether ours has a leading axis for layers."""
+        return isinstance(self.layers, tuple)
 
     @property
     def names(self) -> list[str]:
         """Their names, one a layer."""
-        return [self.theirs.format(i) for i in range(self.layers)] if self.layers else [self.theirs]
+        if self.is_stacked:
+            return [self.theirs.format(layer) for layer in self.layers]
+        return [self.theirs if self.layers is None else self.theirs.format(self.layers)]
 
 
 def _rows_padded(x: np.ndarray, shape: Shape) -> np.ndarray:
@@ -88,21 +97,21 @@ TRANSFORMS: dict[str, tuple[Callable, Callable]] = {
 }
 
 
-def dense(ours: str, theirs: str, layers: int = 0, kind: str = "dense") -> list[Entry]:
-    """A biased projection; `kind` is that of the kernel."""
-    bias = "head_bias" if kind == "to_heads" else "same"
-    return [
-        Entry(f"{ours}/kernel", f"{theirs}.weight", kind, layers),
-        Entry(f"{ours}/bias", f"{theirs}.bias", bias, layers),
-    ]
+def dense(
+    ours: str, theirs: str, layers: Layers = None, kind: str = "dense", bias: bool = True
+) -> list[Entry]:
+    """A projection; `kind` is that of the kernel."""
+    entries = [Entry(f"{ours}/kernel", f"{theirs}.weight", kind, layers)]
+    if bias:
+        kind = "head_bias" if kind == "to_heads" else "same"
+        entries.append(Entry(f"{ours}/bias", f"{theirs}.bias", kind, layers))
+    return entries
 
 
-def norm(ours: str, theirs: str, layers: int = 0) -> list[Entry]:
-    """A layer norm."""
-    return [
-        Entry(f"{ours}/scale", f"{theirs}.weight", "same", layers),
-        Entry(f"{ours}/bias", f"{theirs}.bias", "same", layers),
-    ]
+def norm(ours: str, theirs: str, layers: Layers = None, bias: bool = True) -> list[Entry]:
+    """A norm."""
+    entries = [Entry(f"{ours}/scale", f"{theirs}.weight", "same", layers)]
+    return entries + [Entry(f"{ours}/bias", f"{theirs}.bias", "same", layers)] * bias
 
 
 def to_ours(tensors: Mapping[str, np.ndarray], table: Iterable[Entry], shape: Shape) -> Tree:
@@ -120,14 +129,14 @@ def to_ours(tensors: Mapping[str, np.ndarray], table: Iterable[Entry], shape: Sh
             left.discard(name)
             tensor = tensors[name]
             try:
-                part = np.split(tensor, count, axis=-1)[number] if count > 1 else tensor
+                part = np.split(tensor, count, axis=entry.axis)[number] if count > 1 else tensor
                 parts.append(TRANSFORMS[entry.kind][0](part, shape))
             except ValueError:
                 raise UserError(
                     f"the tensor {name} has the shape {tensor.shape}, which does not fit "
                     f"{shape.num_heads} heads of {shape.head_size}"
                 ) from None
-        _put(tree, entry.ours, np.stack(parts) if entry.layers else parts[0])
+        _put(tree, entry.ours, np.stack(parts) if entry.is_stacked else parts[0])
     if left:
         raise UserError(f"no place for the tensors {', '.join(sorted(left))}")
     return tree
@@ -135,18 +144,18 @@ def to_ours(tensors: Mapping[str, np.ndarray], table: Iterable[Entry], shape: Sh
 
 def to_theirs(tree: Tree, table: Iterable[Entry], shape: Shape) -> dict[str, np.ndarray]:
     """The tensors of a tree of parameters, by Hugging Face's names."""
-    parts: dict[str, dict[int, np.ndarray]] = {}
-    for entry in table:
+    found: dict[str, list[np.ndarray]] = {}
+    axes = {}
+    for entry in sorted(table, key=lambda entry: entry.part):
         value = _get(tree, entry.ours)
-        layers = value if entry.layers else [value]
+        layers = value if entry.is_stacked else [value]
         for name, layer in zip(entry.names, layers, strict=True):
             part = TRANSFORMS[entry.kind][1](np.asarray(layer), shape)
-            parts.setdefault(name, {})[entry.part[0]] = part
+            found.setdefault(name, []).append(part)
+            axes[name] = entry.axis
     return {
-        name: np.concatenate([found[i] for i in sorted(found)], axis=-1)
-        if len(found) > 1
-        else found[0]
-        for name, found in parts.items()
+        name: np.concatenate(parts, axis=axes[name]) if len(parts) > 1 else parts[0]
+        for name, parts in found.items()
     }
 
 

@@ -1,7 +1,6 @@
 """BERT (Devlin et al. 2019), as in google-research/bert modeling.py."""
 
 import dataclasses
-from functools import partial
 
 import flax.linen as nn
 import flax.struct
@@ -9,15 +8,15 @@ import jax
 import jax.numpy as jnp
 
 from plmjax.errors import UserError
-from plmjax.nn.activations import ACTIVATIONS
-from plmjax.nn.attention import Visible
+from plmjax.models.base import TransformerConfig
 from plmjax.nn.blocks import Block
 from plmjax.nn.dense import dense
 from plmjax.nn.embeddings import TokenTable
 from plmjax.nn.initializers import bert_normal, named
 from plmjax.nn.layer_settings import LayerSettings
 from plmjax.nn.norms import dropout, layer_norm
-from plmjax.nn.stack import REMAT_POLICIES, Stack
+from plmjax.nn.stack import Stack
+from plmjax.nn.visible import Visible
 from plmjax.parallel.rules import (
     BATCH,
     EMBED,
@@ -27,27 +26,20 @@ from plmjax.parallel.rules import (
     WIDTH,
     constrain,
 )
-from plmjax.settings import choose
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(TransformerConfig):
     """All there is to know of a BERT, and of the encoders that differ from it by values.
 
-    vocab_size: V. The tables have V rounded up to `vocab_multiple` rows.
     max_positions: rows of the position table, the longest sequence; 0 for no table.
     first_position: the row of the first token; RoBERTa's is 2. With it positions count the tokens
       that are not padding, and padding has the row before.
     max_relative: R of NEZHA's relative positions, in place of a table; 0 for none.
     token_types, task_types: rows of these tables; 0 for no table.
     embedding_size: E, where embeddings are narrower and projected to D (ALBERT, ELECTRA); 0 for D.
-    hidden_size: D; num_heads: H, must divide D; mlp_size: F.
     groups: how many groups of layers share their parameters (ALBERT); 0 for no sharing.
     pooler: whether there is a projection of the first position.
-    activation: a name of `plmjax.nn.activations`.
-    mask_value: what is added to the scores of padded keys.
-    dtype: of matrix products and activations; parameters are float32 always.
-    scan: whether layers are stacked and scanned. remat: a name of REMAT_POLICIES.
     """
 
     vocab_size: int = 30522
@@ -57,37 +49,16 @@ class Config:
     token_types: int = 2
     task_types: int = 0
     embedding_size: int = 0
-    num_layers: int = 12
-    hidden_size: int = 768
-    num_heads: int = 12
-    mlp_size: int = 3072
     groups: int = 0
     pooler: bool = True
-    activation: str = "gelu_tanh"
-    hidden_dropout: float = 0.1
-    attention_dropout: float = 0.1
-    layer_norm_epsilon: float = 1e-12
-    initializer_range: float = 0.02
-    mask_value: float = -1e4
-    vocab_multiple: int = 128
-    dtype: str = "float32"
-    scan: bool = True
-    remat: str = "none"
 
     def __post_init__(self):
-        if self.hidden_size % self.num_heads:
-            raise UserError(
-                f"config.model.hidden_size={self.hidden_size} is not divisible by"
-                f" config.model.num_heads={self.num_heads}"
-            )
+        super().__post_init__()
         if not 0 <= self.groups <= self.num_layers:
             raise UserError(
                 f"config.model.groups={self.groups} is no number of groups of"
                 f" {self.num_layers} layers; give 0 (none share) to {self.num_layers}"
             )
-        choose(self.activation, ACTIVATIONS, "config.model.activation")
-        choose(self.remat, REMAT_POLICIES, "config.model.remat")
-        choose(self.dtype, {"float32": 0, "bfloat16": 0}, "config.model.dtype")
 
     @property
     def embedding_width(self) -> int:
@@ -100,23 +71,9 @@ class Config:
         return self.max_positions - self.first_position if self.max_positions else 1 << 30
 
     @property
-    def layer(self) -> LayerSettings:
+    def layers(self) -> tuple[LayerSettings, ...]:
         """What each layer is."""
-        return LayerSettings(
-            num_heads=self.num_heads,
-            head_size=self.hidden_size // self.num_heads,
-            mlp_size=self.mlp_size,
-            activation=self.activation,
-            hidden_dropout=self.hidden_dropout,
-            attention_dropout=self.attention_dropout,
-            initializer_range=self.initializer_range,
-            residual_range=self.initializer_range,
-            norm_first=False,
-            layer_norm_epsilon=self.layer_norm_epsilon,
-            mask_value=self.mask_value,
-            max_relative=self.max_relative,
-            dtype=self.dtype,
-        )
+        return (self.layer(max_relative=self.max_relative),) * self.num_layers
 
 
 def _mini(num_layers: int, hidden_size: int) -> Config:
@@ -174,7 +131,7 @@ class Bert(nn.Module):
         if width != c.hidden_size:
             axes = (EMBED, WIDTH)
             self.embedding_projection = dense(c.hidden_size, axes, (WIDTH,), init, c.dtype)
-        self.encoder = Stack(partial(Block, c.layer), c.num_layers, c.scan, c.remat, c.groups)
+        self.encoder = Stack(Block, c.layers, c.scan, c.remat, c.groups)
         if c.pooler:
             self.pooler = dense(c.hidden_size, (EMBED, WIDTH), (WIDTH,), init, c.dtype)
 

@@ -1,93 +1,133 @@
-"""Self-attention."""
+"""Multi-head attention."""
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 
 from plmjax.nn.dense import dense
-from plmjax.nn.initializers import bert_normal
+from plmjax.nn.initializers import kernel_init
 from plmjax.nn.layer_settings import LayerSettings
 from plmjax.nn.norms import dropout
-from plmjax.nn.positions import functional_positions
+from plmjax.nn.positions import functional_positions, rotated
+from plmjax.nn.visible import Visible
 from plmjax.parallel.rules import BATCH, EMBED, HEAD_WIDTH, HEADS, LENGTH, WIDTH, constrain
 
 
-@flax.struct.dataclass
-class Visible:
-    """Which keys a query may attend to.
-
-    mask_BL: int, 1 for keys that may be attended to, 0 for padding.
-    segments_BL: int, of keys and queries: only within the same number; None for all.
-    causal: whether only keys at or before the query's place.
-    """
-
-    mask_BL: jax.Array
-    segments_BL: jax.Array | None = None
-    causal: bool = flax.struct.field(pytree_node=False, default=False)
-
-    def adder(self, mask_value: float) -> jax.Array:
-        """What is added to scores: float32 [B, 1 or L, L] (query, key)."""
-        is_visible = self.mask_BL[:, None, :] == 1
-        if self.segments_BL is not None:
-            queries_BL1, keys_B1L = self.segments_BL[:, :, None], self.segments_BL[:, None, :]
-            is_visible = is_visible & (queries_BL1 == keys_B1L)
-        if self.causal:
-            place_L = jnp.arange(self.mask_BL.shape[1])
-            is_visible = is_visible & (place_L[:, None] >= place_L)
-        return jnp.where(is_visible, 0.0, mask_value)
-
-
-class SelfAttention(nn.Module):
-    """Multi-head self-attention with biased projections, as in BERT.
+class Attention(nn.Module):
+    """Multi-head attention of a sequence to itself, or with `cross` to `visible.source_BSD`.
 
     Scores and softmax are float32. Keys that are not visible get `mask_value` added; padded
     queries are computed like any other and nobody looks at them. With `max_relative` every key and
-    value gets the vector of its place relative to the query (NEZHA, `functional_positions`).
+    value gets the vector of its place relative to the query (NEZHA, `functional_positions`), with
+    `rotary_base` queries and keys are turned by their places.
+
+    Where `visible.start` is given, keys and values are kept in the collection `cache`, [B, M, H, K]
+    each: those of a call's L places are written at `start` and the rest is as earlier calls left
+    it. A source is looked at in the call that has it and remembered for those that have not.
     """
 
     settings: LayerSettings
+    cross: bool = False
 
     @nn.compact
-    def __call__(self, x_BLD: jax.Array, visible: Visible, train: bool) -> jax.Array:
+    def __call__(
+        self, x_BLD: jax.Array, visible: Visible, train: bool, keys_BMD: jax.Array | None = None
+    ) -> jax.Array:
         """Attends within each row.
 
         Args:
-          x_BLD: float, `dtype`.
+          x_BLD: float, `dtype`, what queries are made of.
           visible: which keys may be attended to.
           train: whether dropout is on; needs the rng `dropout`.
+          keys_BMD: what keys and values are made of; default x_BLD, or the source.
 
         Returns:
           float [B, L, D], `dtype`, after the output projection.
         """
         s = self.settings
-        B, L, D = x_BLD.shape
-        init, axes = bert_normal(s.initializer_range), (HEADS, HEAD_WIDTH)
+        if keys_BMD is None:
+            keys_BMD = visible.source_BSD if self.cross else x_BLD
         # Once, so that the backward pass keeps one copy for the three projections.
-        x_ND = x_BLD.reshape(B * L, D)
+        x_ND = x_BLD.reshape(-1, x_BLD.shape[-1])
+        keys_ND = x_ND if keys_BMD is x_BLD else keys_BMD
+        query_BLHK = self.heads("query", x_ND).reshape(*x_BLD.shape[:2], -1, s.head_size)
+        query_BLHK = constrain(query_BLHK, BATCH, LENGTH, HEADS, HEAD_WIDTH)
+        key_BMHK = value_BMHK = None
+        if keys_BMD is not None:
+            shape = (*keys_BMD.shape[:2], s.num_heads, s.head_size)
+            key_BMHK, value_BMHK = (
+                constrain(
+                    self.heads(name, keys_ND).reshape(shape), BATCH, LENGTH, HEADS, HEAD_WIDTH
+                )
+                for name in ("key", "value")
+            )
+        if s.rotary_base and not self.cross:
+            places_L = visible.query_places(x_BLD.shape[1])
+            query_BLHK = rotated(query_BLHK, places_L, s.rotary_base)
+            key_BMHK = rotated(key_BMHK, places_L, s.rotary_base)
+        if visible.start is not None:
+            key_BMHK, value_BMHK = self._kept(key_BMHK, value_BMHK, visible)
+        mixed_BLHK = self.mix(query_BLHK, key_BMHK, value_BMHK, visible, train)
+        width, axes = x_BLD.shape[-1], (HEADS, HEAD_WIDTH, EMBED)
+        out = kernel_init(s, s.num_heads * s.head_size, adds=True)
+        return dense(width, axes, (WIDTH,), out, s.dtype, "output", s.bias)(mixed_BLHK)
 
-        def project(name: str) -> jax.Array:
-            features = (s.num_heads, s.head_size)
-            heads_NHK = dense(features, (EMBED, *axes), axes, init, s.dtype, name)(x_ND)
-            return constrain(heads_NHK.reshape(B, L, *features), BATCH, LENGTH, *axes)
+    def heads(self, name: str, x: jax.Array) -> jax.Array:
+        """A projection to heads: [..., D] to [..., H, K]."""
+        s, axes = self.settings, (HEADS, HEAD_WIDTH)
+        unscaled = s.fan_in and name == "query" and not s.scale_scores
+        init = kernel_init(s, x.shape[-1] * (s.head_size if unscaled else 1))
+        features = (s.num_heads, s.head_size)
+        return dense(features, (EMBED, *axes), axes, init, s.dtype, name, s.bias)(x)
 
-        query_BLHK, key_BLHK, value_BLHK = project("query"), project("key"), project("value")
-        scores_BHLL = jnp.einsum(
-            "BLHK,BMHK->BHLM", query_BLHK, key_BLHK, preferred_element_type=jnp.float32
+    def mix(
+        self,
+        query_BLHK: jax.Array,
+        key_BMHK: jax.Array,
+        value_BMHK: jax.Array,
+        visible: Visible,
+        train: bool,
+    ) -> jax.Array:
+        """What each query makes of the values: [B, L, H, K]. Other kinds of attention have theirs.
+
+        Everything a query may look at is scored: time and memory grow as L * M.
+        """
+        s, L = self.settings, query_BLHK.shape[1]
+        scores_BHLM = jnp.einsum(
+            "BLHK,BMHK->BHLM", query_BLHK, key_BMHK, preferred_element_type=jnp.float32
         )
         relative_LMK = None
-        if s.max_relative:
+        if s.max_relative and not self.cross:
             relative_LMK = functional_positions(L, s.max_relative, s.head_size).astype(s.dtype)
-            scores_BHLL += jnp.einsum(
+            scores_BHLM += jnp.einsum(
                 "BLHK,LMK->BHLM", query_BLHK, relative_LMK, preferred_element_type=jnp.float32
             )
-        scores_BHLL = scores_BHLL * s.head_size**-0.5
-        adder_BLL = visible.adder(s.mask_value)
-        probabilities_BHLL = jax.nn.softmax(scores_BHLL + adder_BLL[:, None])
-        probabilities_BHLL = probabilities_BHLL.astype(s.dtype)
-        probabilities_BHLL = dropout(probabilities_BHLL, s.attention_dropout, self, train)
-        mixed_BLHK = jnp.einsum("BHLM,BMHK->BLHK", probabilities_BHLL, value_BLHK)
+        if s.scale_scores:
+            scores_BHLM = scores_BHLM * s.head_size**-0.5
+        if visible.bias_HLM is not None:
+            scores_BHLM += visible.bias_HLM
+        seen = visible.of_source() if self.cross else visible
+        adder_BLM = seen.adder(L, s.mask_value, 0 if self.cross else s.reach)
+        probabilities_BHLM = jax.nn.softmax(scores_BHLM + adder_BLM[:, None]).astype(s.dtype)
+        probabilities_BHLM = dropout(probabilities_BHLM, s.attention_dropout, self, train)
+        mixed_BLHK = jnp.einsum("BHLM,BMHK->BLHK", probabilities_BHLM, value_BMHK)
         if relative_LMK is not None:
-            mixed_BLHK += jnp.einsum("BHLM,LMK->BLHK", probabilities_BHLL, relative_LMK)
-        out = bert_normal(s.residual_range)
-        return dense(D, (*axes, EMBED), (WIDTH,), out, s.dtype, "output")(mixed_BLHK)
+            mixed_BLHK += jnp.einsum("BHLM,LMK->BLHK", probabilities_BHLM, relative_LMK)
+        return mixed_BLHK
+
+    def _kept(
+        self, key: jax.Array | None, value: jax.Array | None, visible: Visible
+    ) -> tuple[jax.Array, jax.Array]:
+        """Writes what a call has into the cache, and reads all there is: [B, M, H, K] each."""
+        s = self.settings
+        seen = visible.source_mask_BS if self.cross else visible.mask_BM
+        shape = (*seen.shape, s.num_heads, s.head_size)
+        kept = [
+            self.variable("cache", name, jnp.zeros, shape, s.dtype) for name in ("key", "value")
+        ]
+        if key is not None:
+            at = (0, 0 if self.cross else visible.start, 0, 0)
+            for variable, made in zip(kept, (key, value), strict=True):
+                whole = jax.lax.dynamic_update_slice(variable.value, made, at)
+                variable.value = constrain(whole, BATCH, LENGTH, HEADS, HEAD_WIDTH)
+        return kept[0].value, kept[1].value

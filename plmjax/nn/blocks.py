@@ -5,20 +5,22 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 
-from plmjax.nn.activations import ACTIVATIONS
-from plmjax.nn.attention import SelfAttention, Visible
-from plmjax.nn.dense import dense
-from plmjax.nn.initializers import bert_normal
+from plmjax.nn.attention import Attention
 from plmjax.nn.layer_settings import LayerSettings
-from plmjax.nn.norms import dropout, layer_norm
-from plmjax.parallel.rules import BATCH, EMBED, LENGTH, MLP, WIDTH, constrain
+from plmjax.nn.mlp import Mlp
+from plmjax.nn.norms import NORMS, dropout
+from plmjax.nn.visible import Visible
+from plmjax.parallel.rules import BATCH, LENGTH, WIDTH, constrain
+
+ATTENTIONS: dict[str, type[Attention]] = {"full": Attention}
+"""Kinds of self-attention by the names that configs use."""
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each with dropout, a residual sum and a layer norm.
+    """Attention and feed-forward, each with dropout, a residual sum and a norm.
 
     The norm comes after the sum, as in Attention Is All You Need and in BERT, or with `norm_first`
-    before the layer, as in GPT-2.
+    before the layer, as in GPT-2. With `cross`, attention to the source stands between the two.
     """
 
     settings: LayerSettings
@@ -36,25 +38,21 @@ class Block(nn.Module):
           float [B, L, D], `dtype`.
         """
         s = self.settings
-        attention, mlp = SelfAttention(s, name="attention"), self._mlp
-        x_BLD = self._added(x_BLD, lambda x: attention(x, visible, train), "attention_norm", train)
-        return self._added(x_BLD, mlp, "mlp_norm", train)
+        attention, mlp = ATTENTIONS[s.attention](s, name="attention"), Mlp(s, name="mlp")
+        norm = "attention_norm" if s.attention_norm else ""
+        x_BLD = self._added(x_BLD, lambda x: attention(x, visible, train), norm, train)
+        if s.cross:
+            cross = Attention(s, cross=True, name="cross")
+            x_BLD = self._added(x_BLD, lambda x: cross(x, visible, train), "cross_norm", train)
+        return self._added(x_BLD, lambda x: mlp(x, train), "mlp_norm", train)
 
     def _added(
-        self, x_BLD: jax.Array, half: Callable[[jax.Array], jax.Array], norm: str, train: bool
+        self, x_BLD: jax.Array, part: Callable[[jax.Array], jax.Array], name: str, train: bool
     ) -> jax.Array:
-        """The residual with what one half of the layer makes of it."""
+        """The residual with what one part of the layer makes of it."""
         s = self.settings
-        norm = layer_norm(s.layer_norm_epsilon, s.dtype, norm)
-        made_BLD = half(norm(x_BLD) if s.norm_first else x_BLD)
+        norm = NORMS[s.norm](s.layer_norm_epsilon, s.dtype, name) if name else lambda x: x
+        made_BLD = part(norm(x_BLD) if s.norm_first else x_BLD)
         made_BLD = dropout(made_BLD, s.hidden_dropout, self, train)
         x_BLD = x_BLD + made_BLD if s.norm_first else norm(x_BLD + made_BLD)
         return constrain(x_BLD, BATCH, LENGTH, WIDTH)
-
-    def _mlp(self, x_BLD: jax.Array) -> jax.Array:
-        s, width = self.settings, x_BLD.shape[-1]
-        init, out = bert_normal(s.initializer_range), bert_normal(s.residual_range)
-        hidden_BLF = dense(s.mlp_size, (EMBED, MLP), (MLP,), init, s.dtype, "mlp_in")(x_BLD)
-        hidden_BLF = ACTIVATIONS[s.activation](hidden_BLF)
-        hidden_BLF = constrain(hidden_BLF, BATCH, LENGTH, MLP)
-        return dense(width, (MLP, EMBED), (WIDTH,), out, s.dtype, "mlp_out")(hidden_BLF)

@@ -19,8 +19,9 @@ def dense(
     init: Initializer,
     dtype: DTypeLike,
     name: str | None = None,
+    bias: bool = True,
 ) -> nn.DenseGeneral:
-    """A biased projection of the last axes of [B, L, ...] to `features`.
+    """A projection of the last axes of [B, L, ...] to `features`.
 
     Args:
       features: the new axes.
@@ -29,10 +30,12 @@ def dense(
       init: of the kernel; the bias starts at zero.
       dtype: of the product; parameters are float32.
       name: of the subtree of parameters.
+      bias: whether it has one.
     """
     contracted = len(kernel_axes) - len(bias_axes)
     return nn.DenseGeneral(
         features,
+        use_bias=bias,
         axis=tuple(range(-contracted, 0)),
         dtype=dtype,
         param_dtype=jnp.float32,

@@ -3,6 +3,8 @@
 import flax.linen as nn
 from jax.nn.initializers import Initializer
 
+from plmjax.nn.layer_settings import LayerSettings
+
 
 def named(init: Initializer, *names: str) -> Initializer:
     """`init`, with the parameter's axes named by the constants of `plmjax.parallel.rules`."""
@@ -15,3 +17,16 @@ def bert_normal(stddev: float) -> Initializer:
     Source: google-research/bert modeling.py, create_initializer.
     """
     return nn.initializers.truncated_normal(stddev, lower=-2.0, upper=2.0)
+
+
+def kernel_init(settings: LayerSettings, inputs: int, adds: bool = False) -> Initializer:
+    """How a layer's kernel begins.
+
+    Args:
+      settings: of the layer.
+      inputs: how many numbers each output is a sum of.
+      adds: whether the result is added to the residual.
+    """
+    if settings.fan_in:
+        return nn.initializers.normal(inputs**-0.5)
+    return bert_normal(settings.residual_range if adds else settings.initializer_range)

@@ -3,22 +3,32 @@
 import dataclasses
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerSettings:
     """The values of a Transformer layer.
 
     Attributes:
-      num_heads, head_size: H and K.
+      num_heads, head_size: H and K; H * K need not be D.
       mlp_size: F.
       activation: a name of `plmjax.nn.activations.ACTIVATIONS`.
+      gated: whether what is activated is multiplied by a second projection (GeGLU and its kin).
+      bias: whether projections have one.
       hidden_dropout: of what is added to the residual. attention_dropout: of probabilities.
+      mlp_dropout: of the feed-forward's inner layer.
       initializer_range: deviation of fresh kernels. residual_range: of those whose result is added
-        to the residual.
+        to the residual. fan_in: T5's instead: the root of 1 / inputs, and queries that make up for
+        scores that are not scaled.
+      norm: a name of `plmjax.nn.norms.NORMS`, with layer_norm_epsilon.
       norm_first: whether each half begins with its norm (GPT-2), or ends with it after the residual
         sum (BERT).
-      layer_norm_epsilon: in the norms.
+      attention_norm: whether the attention's half has a norm at all.
+      scale_scores: whether scores are divided by the root of K.
       mask_value: added to the scores of keys that may not be attended to.
+      attention: a name of `plmjax.nn.blocks.ATTENTIONS`.
+      reach: how far a query sees, the largest distance in places; 0 for any.
       max_relative: R, how far NEZHA's relative positions reach; 0 for none.
+      rotary_base: the base of rotary positions; 0 for none.
+      cross: whether attention to another sequence follows that to its own.
       dtype: of matrix products and activations.
     """
 
@@ -26,12 +36,23 @@ class LayerSettings:
     head_size: int
     mlp_size: int
     activation: str
+    gated: bool = False
+    bias: bool = True
     hidden_dropout: float
     attention_dropout: float
+    mlp_dropout: float = 0.0
     initializer_range: float
     residual_range: float
-    norm_first: bool
+    fan_in: bool = False
+    norm: str = "layer"
     layer_norm_epsilon: float
+    norm_first: bool
+    attention_norm: bool = True
+    scale_scores: bool = True
     mask_value: float
-    max_relative: int
+    attention: str = "full"
+    reach: int = 0
+    max_relative: int = 0
+    rotary_base: float = 0.0
+    cross: bool = False
     dtype: str

@@ -1,4 +1,4 @@
-"""Normalisation layers."""
+"""Normalisation layers, and dropout."""
 
 import flax.linen as nn
 import jax
@@ -9,7 +9,9 @@ from plmjax.nn.initializers import named
 from plmjax.parallel.rules import WIDTH
 
 
-def layer_norm(epsilon: float, dtype: DTypeLike, name: str | None = None) -> nn.LayerNorm:
+def layer_norm(
+    epsilon: float, dtype: DTypeLike, name: str | None = None, bias: bool = True
+) -> nn.LayerNorm:
     """Layer normalisation over the last axis, statistics in float32, output in `dtype`.
 
     The variance is the mean of squared deviations: with an epsilon of 1e-12, E[x^2] - E[x]^2
@@ -19,11 +21,32 @@ def layer_norm(epsilon: float, dtype: DTypeLike, name: str | None = None) -> nn.
         epsilon=epsilon,
         dtype=dtype,
         param_dtype=jnp.float32,
+        use_bias=bias,
         use_fast_variance=False,
         scale_init=named(nn.initializers.ones, WIDTH),
         bias_init=named(nn.initializers.zeros, WIDTH),
         name=name,
     )
+
+
+def unbiased_norm(epsilon: float, dtype: DTypeLike, name: str | None = None) -> nn.LayerNorm:
+    """`layer_norm` with a scale and no bias."""
+    return layer_norm(epsilon, dtype, name, bias=False)
+
+
+def rms_norm(epsilon: float, dtype: DTypeLike, name: str | None = None) -> nn.RMSNorm:
+    """Division by the root of the mean square, in float32, and a scale: no mean, no bias (T5)."""
+    return nn.remat(nn.RMSNorm, prevent_cse=False)(
+        epsilon=epsilon,
+        dtype=dtype,
+        param_dtype=jnp.float32,
+        scale_init=named(nn.initializers.ones, WIDTH),
+        name=name,
+    )
+
+
+NORMS = {"layer": layer_norm, "unbiased": unbiased_norm, "rms": rms_norm}
+"""By the names that configs use."""
 
 
 def dropout(x: jax.Array, rate: float, module: nn.Module, train: bool) -> jax.Array:

@@ -24,3 +24,18 @@ def functional_positions(length: int, max_relative: int, width: int) -> jax.Arra
     place_L = np.arange(length)
     index_LM = np.clip(place_L[None] - place_L[:, None], -max_relative, max_relative)
     return jnp.asarray(table_RK)[index_LM + max_relative]
+
+
+def rotated(x_BLHK: jax.Array, places_L: jax.Array, base: float) -> jax.Array:
+    """Queries or keys turned by their places, so that scores see distances (Su et al. 2021).
+
+    Number k of the first half of K and its partner in the second are a point that is turned by
+    place * base^(-2k/K), as in GPT-NeoX and ModernBERT. The result has the dtype of the argument;
+    angles are float32.
+    """
+    half = x_BLHK.shape[-1] // 2
+    angle_LK = places_L[:, None] * base ** (-jnp.arange(half) / half)
+    cosine_LHK, sine_LHK = jnp.cos(angle_LK)[:, None], jnp.sin(angle_LK)[:, None]
+    first, second = jnp.split(x_BLHK.astype(jnp.float32), 2, axis=-1)
+    turned = (first * cosine_LHK - second * sine_LHK, second * cosine_LHK + first * sine_LHK)
+    return jnp.concatenate(turned, axis=-1).astype(x_BLHK.dtype)

@@ -1,12 +1,13 @@
-"""A stack of equal blocks: scanned, so that compile time does not grow with depth."""
+"""A stack of blocks: scanned, so that compile time does not grow with depth."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from plmjax.nn.attention import Visible
+from plmjax.nn.visible import Visible
 from plmjax.parallel.rules import LAYERS
 
 REMAT_POLICIES = {
@@ -18,27 +19,73 @@ REMAT_POLICIES = {
 matrix products with weights."""
 
 
-class Stack(nn.Module):
-    """`num_layers` blocks in a row.
+def subtrees(
+    layers: Sequence[Hashable], scan: bool, groups: int = 0
+) -> dict[str, int | tuple[int, ...]]:
+    """Where a stack keeps its parameters: each subtree's path, and which layers it has.
 
-    With `scan` their parameters are stacked on a leading axis named LAYERS; without, each block
-    has a subtree of its own, `layer_0`, `layer_1`, ... (the same mathematics, and what tests
-    compare the scan with). Dropout is drawn independently for each layer either way.
+    A number where the subtree is one layer's (or one group's), a tuple where the parameters of
+    several are stacked on a leading axis.
+
+    Args:
+      layers: the settings of each layer.
+      scan, groups: as of `Stack`.
+    """
+    if groups:
+        return {f"group_{group}": group for group in range(groups)}
+    if not scan:
+        return {f"layer_{index}": index for index in range(len(layers))}
+    first, period = repetition(layers)
+    found: dict[str, int | tuple[int, ...]] = {f"layer_{index}": index for index in range(first)}
+    for offset in range(period if first < len(layers) else 0):
+        path = "layers" if period == 1 else f"layers/blocks_{offset}"
+        found[path] = tuple(range(first + offset, len(layers), period))
+    return found
+
+
+def repetition(layers: Sequence[Hashable]) -> tuple[int, int]:
+    """After how many layers the rest repeats, and every how many.
+
+    Of all ways the one with the fewest layers written out: (0, 1) where all are equal, (1, 3) for
+    ModernBERT's, whose first has no norm and of whose other 21 every third sees everything.
+    """
+    ways = [
+        (first, period)
+        for first in range(len(layers))
+        for period in range(1, len(layers) - first + 1)
+        if (len(layers) - first) % period == 0
+        and all(layers[i] == layers[i + period] for i in range(first, len(layers) - period))
+    ]
+    return min(ways, key=lambda way: (sum(way), way[0]))
+
+
+class Stack(nn.Module):
+    """Blocks in a row, one for each of `layers`.
+
+    With `scan` the parameters of layers that repeat are stacked on a leading axis named LAYERS;
+    without, each has a subtree of its own (the same mathematics, and what tests compare the scan
+    with). `subtrees` says which is where. Dropout is drawn independently for each layer either way.
 
     With `groups` (ALBERT) layers share parameters: layer i has those of group
-    floor(i * groups / num_layers), whose subtrees are `group_0`, `group_1`, ...
+    floor(i * groups / num_layers).
+
+    Collections `cache` and `memory`, where blocks use them, are stacked as parameters are.
+
+    Attributes:
+      make_block: from a layer's settings and a name to a module that is called with the residual
+        (or a tree of arrays), Visible and `train`.
     """
 
     make_block: Callable[..., nn.Module]
-    num_layers: int
+    layers: Sequence[Hashable]
     scan: bool
     remat: str
     groups: int = 0
 
     @nn.compact
     def __call__(
-        self, x_BLD: jax.Array, visible: Visible, train: bool, all_hidden: bool
-    ) -> tuple[jax.Array, jax.Array | None]:
+        self, x_BLD: Any, visible: Visible, train: bool, all_hidden: bool
+    ) -> tuple[Any, Any]:
         """Runs the layers.
 
         Args:
@@ -51,49 +98,87 @@ class Stack(nn.Module):
           The last layer's output [B, L, D], and None or all outputs [N, B, L, D].
         """
 
-        def body(block: nn.Module, x_BLD: jax.Array):
-            x_BLD = block(x_BLD, visible, train)
+        def body(block: nn.Module, x_BLD: Any, number: jax.Array):
+            x_BLD = block(x_BLD, visible.replace(layer=number), train)
             return x_BLD, (x_BLD if all_hidden else None)
 
         if self.remat != "none":
             # A scan body is compiled once anyway, so common subexpressions cannot undo the remat.
             body = nn.remat(body, policy=REMAT_POLICIES[self.remat], prevent_cse=not self.scan)
-        if self.groups:
-            return self._shared(body, x_BLD, all_hidden)
-        if self.scan:
+        outputs = []
+
+        def run(block: nn.Module, number: int):
+            nonlocal x_BLD
+            x_BLD, output = body(block, x_BLD, jnp.asarray(number))
+            outputs.append(jax.tree.map(lambda x: x[None], output))
+
+        def run_scanned(block: nn.Module, body: Callable, numbers: jax.Array, shared: bool = False):
+            nonlocal x_BLD
+            axes = {"cache": 0, "memory": 0} | ({} if shared else {"params": 0})
             scanned = nn.scan(
                 body,
-                variable_axes={"params": 0},
-                split_rngs={"params": True, "dropout": True},
-                length=self.num_layers,
+                variable_axes=axes,
+                variable_broadcast="params" if shared else False,
+                split_rngs={"params": not shared, "dropout": True},
+                length=len(numbers),
                 metadata_params={nn.PARTITION_NAME: LAYERS},
             )
-            return scanned(self.make_block(name="layers"), x_BLD)
-        outputs = []
-        for index in range(self.num_layers):
-            x_BLD, output = body(self.make_block(name=f"layer_{index}"), x_BLD)
+            x_BLD, output = scanned(block, x_BLD, numbers)
             outputs.append(output)
-        return x_BLD, (jnp.stack(outputs) if all_hidden else None)
 
-    def _shared(
-        self, body: Callable, x_BLD: jax.Array, all_hidden: bool
-    ) -> tuple[jax.Array, jax.Array | None]:
-        """The same with parameters that layers share."""
-        of_layers = [number * self.groups // self.num_layers for number in range(self.num_layers)]
-        outputs = []
+        if self.groups:
+            self._run_groups(run, run_scanned, body)
+        elif not self.scan:
+            for index, settings in enumerate(self.layers):
+                run(self.make_block(settings, name=f"layer_{index}"), index)
+        else:
+            first, period = repetition(self.layers)
+            for index in range(first):
+                run(self.make_block(self.layers[index], name=f"layer_{index}"), index)
+            numbers = jnp.arange(first, len(self.layers))
+            if period == 1:
+                block = self.make_block(self.layers[first], name="layers")
+                run_scanned(block, body, numbers)
+            else:
+                block = _Period(self.make_block, self.layers[first : first + period], name="layers")
+                run_scanned(block, _each(body), numbers.reshape(-1, period))
+                outputs[-1] = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs[-1])
+        if not all_hidden:
+            return x_BLD, None
+        return x_BLD, jax.tree.map(lambda *parts: jnp.concatenate(parts), *outputs)
+
+    def _run_groups(self, run: Callable, run_scanned: Callable, body: Callable) -> None:
+        """The layers with parameters that they share."""
+        count = len(self.layers)
+        of_layers = [number * self.groups // count for number in range(count)]
         for group in range(self.groups):
-            block, length = self.make_block(name=f"group_{group}"), of_layers.count(group)
+            first, length = of_layers.index(group), of_layers.count(group)
+            block = self.make_block(self.layers[first], name=f"group_{group}")
             if self.scan:
-                scanned = nn.scan(
-                    body,
-                    variable_broadcast="params",
-                    split_rngs={"params": False, "dropout": True},
-                    length=length,
-                )
-                x_BLD, output_NBLD = scanned(block, x_BLD)
-                outputs.append(output_NBLD)
-                continue
-            for _ in range(length):
-                x_BLD, output = body(block, x_BLD)
-                outputs.append(output[None] if all_hidden else None)
-        return x_BLD, (jnp.concatenate(outputs) if all_hidden else None)
+                run_scanned(block, body, jnp.arange(first, first + length), shared=True)
+            else:
+                for number in range(first, first + length):
+                    run(block, number)
+
+
+class _Period(nn.Module):
+    """The blocks of a scan whose body is several layers."""
+
+    make_block: Callable[..., nn.Module]
+    layers: Sequence[Hashable]
+
+    def setup(self):
+        self.blocks = [self.make_block(settings) for settings in self.layers]
+
+
+def _each(body: Callable) -> Callable:
+    """The body of a scan over periods, from that of one layer."""
+
+    def of_period(period: _Period, x: Any, numbers: jax.Array):
+        outputs = []
+        for block, number in zip(period.blocks, numbers, strict=True):
+            x, output = body(block, x, number)
+            outputs.append(output)
+        return x, jax.tree.map(lambda *parts: jnp.stack(parts), *outputs)
+
+    return of_period

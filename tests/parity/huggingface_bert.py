@@ -3,26 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
+from plmjax.huggingface.encoders import FAMILIES, masked_lm_table
+from plmjax.huggingface.keys import shape_of, to_ours
 from plmjax.models.bert import Config
 from tests.requires import need
 
 torch = need("torch", "pip install -r requirements-ci.txt")
 transformers = need("transformers", "pip install -r requirements-ci.txt")
 torch.set_num_threads(1)  # small shapes, and pytest-xdist has the other cores
-
-LAYER = {
-    "attention/query": "attention.self.query",
-    "attention/key": "attention.self.key",
-    "attention/value": "attention.self.value",
-    "attention/output": "attention.output.dense",
-    "attention_norm": "attention.output.LayerNorm",
-    "mlp_in": "intermediate.dense",
-    "mlp_out": "output.dense",
-    "mlp_norm": "output.LayerNorm",
-}
 
 
 def hf_config(config: Config, **overrides) -> Any:
@@ -71,58 +61,9 @@ def tree(tensors: Mapping[str, Any], config: Config) -> dict[str, Any]:
 
     Every tensor has to find a place; the vocabulary's extra rows are zeros.
     """
-    left = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
-    depth, width, heads = config.num_layers, config.hidden_size, config.num_heads
-    head_size = width // heads
-
-    def dense(name: str) -> dict[str, np.ndarray]:
-        return {"kernel": left.pop(f"{name}.weight").T, "bias": left.pop(f"{name}.bias")}
-
-    def norm(name: str) -> dict[str, np.ndarray]:
-        return {"scale": left.pop(f"{name}.weight"), "bias": left.pop(f"{name}.bias")}
-
-    def pad(rows: np.ndarray) -> np.ndarray:
-        extra = -len(rows) % config.vocab_multiple
-        return np.concatenate([rows, np.zeros((extra, *rows.shape[1:]), rows.dtype)])
-
-    def layer(index: int) -> dict[str, Any]:
-        ours: dict[str, Any] = {"attention": {}}
-        for path, name in LAYER.items():
-            name = f"bert.encoder.layer.{index}.{name}"
-            part = norm(name) if path.endswith("norm") else dense(name)
-            if path in ("attention/query", "attention/key", "attention/value"):
-                part["kernel"] = part["kernel"].reshape(width, heads, head_size)
-                part["bias"] = part["bias"].reshape(heads, head_size)
-            elif path == "attention/output":
-                part["kernel"] = part["kernel"].reshape(heads, head_size, width)
-            parent, _, child = path.rpartition("/")
-            (ours[parent] if parent else ours)[child] = part
-        return ours
-
-    layers = [layer(index) for index in range(depth)]
-    if config.scan:
-        encoder = {"layers": jax.tree.map(lambda *parts: np.stack(parts), *layers)}
-    else:
-        encoder = {f"layer_{index}": part for index, part in enumerate(layers)}
-    table = "bert.embeddings"
-    ours = {
-        "backbone": {
-            "token_table": {"embedding": pad(left.pop(f"{table}.word_embeddings.weight"))},
-            "position_embedding": left.pop(f"{table}.position_embeddings.weight"),
-            "type_embedding": left.pop(f"{table}.token_type_embeddings.weight"),
-            "embedding_norm": norm(f"{table}.LayerNorm"),
-            "encoder": encoder,
-            "pooler": dense("bert.pooler.dense"),
-        },
-        "mlm_head": {
-            "dense": dense("cls.predictions.transform.dense"),
-            "norm": norm("cls.predictions.transform.LayerNorm"),
-            "output_bias": pad(left.pop("cls.predictions.bias")),
-        },
-        "nsp_head": dense("cls.seq_relationship"),
-    }
-    assert not left, f"no place for {sorted(left)}"
-    return ours
+    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+    table = masked_lm_table(FAMILIES["bert"], config, pairs=True)
+    return to_ours(arrays, table, shape_of(config))
 
 
 def weights(model: Any, config: Config) -> dict[str, Any]:

@@ -206,3 +206,38 @@ def test_parameter_counts_are_the_published_ones(preset, count):
         lambda: Gpt(config).init(jax.random.key(0), *batch.values(), train=False)
     )
     assert sum(x.size for x in jax.tree.leaves(shapes)) == count
+
+
+@pytest.mark.parametrize("name", ["tiny", "odd"])
+@pytest.mark.parametrize("scan", [True, False], ids=["scanned", "unscanned"])
+def test_decoding_with_a_cache_is_the_full_pass_place_by_place(name, scan):
+    """A prompt of several tokens, then one at a time; rows are padded in front."""
+    config = dataclasses.replace(CASES["gpt2", name], scan=scan)
+    params = to_ours(theirs("gpt2", name)[0], keys.table(config), shape_of(config))
+    params, module = jax.tree.map(jnp.asarray, params), Gpt(config)
+    rng = np.random.default_rng(5)
+    tokens = rng.integers(0, config.vocab_size, (3, 20))
+    mask = (np.arange(20) >= np.array([0, 3, 6])[:, None]).astype(np.int32)
+    positions = np.maximum(mask.cumsum(1) - 1, 0)
+    full = module.apply({"params": params}, tokens, mask, train=False, positions_BL=positions)
+
+    @jax.jit
+    def step(cache, tokens, positions, start):
+        return module.apply(
+            {"params": params} | cache,
+            tokens,
+            mask,
+            train=False,
+            positions_BL=positions,
+            start=start,
+            mutable=["cache"],
+        )
+
+    cache, found, start = {}, [], 0
+    for length in (8, 1, 1, 4, *[1] * 6):
+        part = slice(start, start + length)
+        output, cache = step(cache, tokens[:, part], positions[:, part], start)
+        found.append(output.hidden_BLD)
+        start += length
+    found = np.concatenate(found, axis=1)
+    assert deviations(found[mask == 1], np.asarray(full.hidden_BLD)[mask == 1])[""] <= 1e-5

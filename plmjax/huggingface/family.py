@@ -1,0 +1,30 @@
+"""What Hugging Face knows of a family of ours."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from plmjax.huggingface.keys import Entry
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A family of ours in Hugging Face's words.
+
+    model_type: of config.json.
+    classes: their model classes, by what they hold: `model` the backbone alone, `language_model`
+      with the head over the vocabulary, and where there is one `pretraining` with all heads.
+    prefix: of the backbone's tensors in the classes with a head, `bert.`; `model` has none.
+    to_settings: from our Config to the fields of config.json, the tokenizer's ids left out.
+    from_settings: from the fields of config.json, with their class's defaults filled in, to our
+      Config; a UserError for what we do not have, an unknown activation for example.
+    table: from our Config and a key of `classes` to the entries of an objective's parameters, the
+      backbone's below `backbone/`, with their names as in the classes with a head.
+    """
+
+    model_type: str
+    classes: Mapping[str, str]
+    prefix: str
+    to_settings: Callable[[Any], dict[str, Any]]
+    from_settings: Callable[[Mapping[str, Any]], Any]
+    table: Callable[[Any, str], list[Entry]]

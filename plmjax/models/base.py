@@ -1,0 +1,79 @@
+"""What the Configs of all Transformer families have in common."""
+
+import dataclasses
+from typing import Any
+
+from plmjax.errors import UserError
+from plmjax.nn.activations import ACTIVATIONS
+from plmjax.nn.layer_settings import LayerSettings
+from plmjax.nn.stack import REMAT_POLICIES
+from plmjax.settings import choose
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """The values that every family has.
+
+    vocab_size: V. The tables have V rounded up to `vocab_multiple` rows.
+    num_layers: N; of one stack, where there are two.
+    hidden_size: D; num_heads: H; mlp_size: F.
+    head_size: K; 0 for D / H, which H must divide.
+    activation: a name of `plmjax.nn.activations`.
+    hidden_dropout, attention_dropout: see `LayerSettings`, as for what is not said here.
+    initializer_range: deviation of fresh kernels and tables.
+    mask_value: what is added to the scores of keys that may not be attended to.
+    dtype: of matrix products and activations; parameters are float32 always.
+    scan: whether layers are stacked and scanned. remat: a name of REMAT_POLICIES.
+    """
+
+    vocab_size: int
+    num_layers: int = 12
+    hidden_size: int = 768
+    num_heads: int = 12
+    head_size: int = 0
+    mlp_size: int = 3072
+    activation: str = "gelu_tanh"
+    hidden_dropout: float = 0.1
+    attention_dropout: float = 0.1
+    layer_norm_epsilon: float = 1e-12
+    initializer_range: float = 0.02
+    mask_value: float = -1e4
+    vocab_multiple: int = 128
+    dtype: str = "float32"
+    scan: bool = True
+    remat: str = "none"
+
+    def __post_init__(self):
+        if not self.head_size and self.hidden_size % self.num_heads:
+            raise UserError(
+                f"config.model.hidden_size={self.hidden_size} is not divisible by"
+                f" config.model.num_heads={self.num_heads}"
+            )
+        choose(self.activation, ACTIVATIONS, "config.model.activation")
+        choose(self.remat, REMAT_POLICIES, "config.model.remat")
+        choose(self.dtype, {"float32": 0, "bfloat16": 0}, "config.model.dtype")
+
+    @property
+    def head_width(self) -> int:
+        """K."""
+        return self.head_size or self.hidden_size // self.num_heads
+
+    def layer(self, **fields: Any) -> LayerSettings:
+        """A layer of these values; `fields` are what the family says beside or against them."""
+        return LayerSettings(
+            **{
+                "num_heads": self.num_heads,
+                "head_size": self.head_width,
+                "mlp_size": self.mlp_size,
+                "activation": self.activation,
+                "hidden_dropout": self.hidden_dropout,
+                "attention_dropout": self.attention_dropout,
+                "initializer_range": self.initializer_range,
+                "residual_range": self.initializer_range,
+                "layer_norm_epsilon": self.layer_norm_epsilon,
+                "norm_first": False,
+                "mask_value": self.mask_value,
+                "dtype": self.dtype,
+                **fields,
+            }
+        )

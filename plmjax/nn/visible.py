@@ -1,0 +1,68 @@
+"""What the layers of a stack may look at."""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+
+@flax.struct.dataclass
+class Visible:
+    """Which keys a query may attend to, and what else layers are given beside the residual.
+
+    There are L queries and M keys, the same places but with a cache: then M is how many the cache
+    holds, and the queries are the places `start` to start + L - 1 among them.
+
+    mask_BM: int, 1 for keys that may be attended to, 0 for padding.
+    segments_BL: int, of keys and queries: only within the same number; None for all. Not with a
+      cache.
+    causal: whether only keys at or before the query's place.
+    start: int scalar, the place of the first query, where keys and values are kept in the
+      collection `cache`; None without a cache.
+    bias_HLM: float32, added to the scores of all layers (T5's relative positions); None for none.
+    source_BSD: what cross-attention looks at; None where there is none, or where a cache holds its
+      keys and values already.
+    source_mask_BS: int, 1 for what may be looked at.
+    layer: int scalar, the number of the layer, filled in by the stack.
+    """
+
+    mask_BM: jax.Array
+    segments_BL: jax.Array | None = None
+    causal: bool = flax.struct.field(pytree_node=False, default=False)
+    start: jax.Array | None = None
+    bias_HLM: jax.Array | None = None
+    source_BSD: jax.Array | None = None
+    source_mask_BS: jax.Array | None = None
+    layer: jax.Array | int = 0
+
+    def query_places(self, length: int) -> jax.Array:
+        """Where the queries are among the keys: int [L]."""
+        return jnp.arange(length) + (0 if self.start is None else self.start)
+
+    def key_places(self) -> jax.Array:
+        """Int [M]."""
+        return jnp.arange(self.mask_BM.shape[1])
+
+    def allowed(self, length: int, reach: int = 0) -> jax.Array:
+        """Whether a query may attend to a key: bool [B, 1 or L, M].
+
+        Args:
+          length: L.
+          reach: the largest distance; 0 for any.
+        """
+        is_allowed = self.mask_BM[:, None, :] == 1
+        if self.segments_BL is not None:
+            is_allowed = is_allowed & (self.segments_BL[:, :, None] == self.segments_BL[:, None, :])
+        behind_LM = self.query_places(length)[:, None] - self.key_places()
+        if self.causal:
+            is_allowed = is_allowed & (behind_LM >= 0)
+        if reach:
+            is_allowed = is_allowed & (jnp.abs(behind_LM) <= reach)
+        return is_allowed
+
+    def adder(self, length: int, mask_value: float, reach: int = 0) -> jax.Array:
+        """What is added to scores: float32 [B, 1 or L, M]; arguments as of `allowed`."""
+        return jnp.where(self.allowed(length, reach), 0.0, mask_value)
+
+    def of_source(self) -> "Visible":
+        """The same for cross-attention: every query sees the whole source."""
+        return Visible(self.source_mask_BS, layer=self.layer)
