@@ -122,9 +122,8 @@ class Attention(nn.Module):
         s = self.settings
         seen = visible.source_mask_BS if self.cross else visible.mask_BM
         shape = (*seen.shape, s.num_heads, s.head_size)
-        kept = [
-            self.variable("cache", name, jnp.zeros, shape, s.dtype) for name in ("key", "value")
-        ]
+        names = ("cached_key", "cached_value")
+        kept = [self.variable("cache", name, jnp.zeros, shape, s.dtype) for name in names]
         if key is not None:
             at = (0, 0 if self.cross else visible.start, 0, 0)
             for variable, made in zip(kept, (key, value), strict=True):
