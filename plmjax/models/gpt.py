@@ -1,7 +1,7 @@
-"""GPT-1 (Radford et al. 2018), GPT-2 (2019) and the decoders of their shape.
+"""GPT-1 (Radford et al. 2018), GPT-2 (2019), GPT-3 (Brown et al. 2020) and their relatives.
 
 Sources: openai/finetune-transformer-lm, openai/gpt-2, NVIDIA/Megatron-LM; sizes of CPM-1 from
-TsinghuaAI/CPM-1-Pretrain.
+TsinghuaAI/CPM-1-Pretrain, PanGu-alpha and its query layer from huawei-noah (pangu_alpha.py).
 """
 
 import dataclasses
@@ -11,6 +11,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from plmjax.errors import UserError
 from plmjax.models.base import TransformerConfig
 from plmjax.nn.blocks import Block
 from plmjax.nn.embeddings import TokenTable
@@ -20,6 +21,7 @@ from plmjax.nn.norms import dropout, layer_norm
 from plmjax.nn.stack import Stack
 from plmjax.nn.visible import Visible
 from plmjax.parallel.rules import BATCH, EMBED, LENGTH, POSITIONS, WIDTH, constrain
+from plmjax.settings import choose
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,14 @@ class Config(TransformerConfig):
     position_range: deviation of fresh positions. scale_residual: whether fresh kernels whose result
       is added to the residual are smaller by the root of their number, as GPT-2's paper says and
       its released code does not.
+    reach: the largest distance that banded layers see; a band of 256 keys, the query's own place
+      and 255 before it, is 255. 0 for none.
+    dense_every: of so many layers the first is dense and the others banded (GPT-3: 2); 0 where all
+      are alike. GPT-3's paper says neither the width of the band nor which layers are dense.
+    query_layer: whether the last layer is PanGu-alpha's, whose queries are a table of positions:
+      `before_norm`, followed by the final norm as in its training code, or `after_norm`, with the
+      final norm before it and none behind, as the code of the released checkpoints has it. Empty
+      for none.
     """
 
     vocab_size: int = 50257
@@ -40,6 +50,23 @@ class Config(TransformerConfig):
     position_range: float = 0.01
     scale_residual: bool = True
     mask_value: float = -1e10
+    reach: int = 0
+    dense_every: int = 0
+    query_layer: str = ""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.reach < 0 or self.dense_every < 0 or (self.dense_every and not self.reach):
+            raise UserError(
+                f"config.model.reach={self.reach} with dense_every={self.dense_every}; give the"
+                " banded layers' largest distance and how many layers there are to a dense one, or"
+                " 0 for both"
+            )
+        choose(self.query_layer, dict.fromkeys(QUERY_LAYERS), "config.model.query_layer")
+        if self.query_layer and not self.norm_first:
+            raise UserError(
+                f"config.model.query_layer={self.query_layer} needs config.model.norm_first=True"
+            )
 
     @property
     def longest(self) -> int:
@@ -51,9 +78,19 @@ class Config(TransformerConfig):
         """What each layer is."""
         scale = (2 * self.num_layers) ** -0.5 if self.scale_residual else 1.0
         layer = self.layer(
-            norm_first=self.norm_first, residual_range=self.initializer_range * scale
+            norm_first=self.norm_first,
+            residual_range=self.initializer_range * scale,
+            reach=self.reach,
         )
-        return (layer,) * self.num_layers
+        dense = dataclasses.replace(layer, reach=0)
+        return tuple(
+            dense if self.dense_every and index % self.dense_every == 0 else layer
+            for index in range(self.num_layers)
+        )
+
+
+QUERY_LAYERS = ("", "before_norm", "after_norm")
+"""Whether and where PanGu-alpha's query layer is."""
 
 
 def _size(num_layers: int, hidden_size: int, num_heads: int, **fields) -> Config:
@@ -63,6 +100,9 @@ def _size(num_layers: int, hidden_size: int, num_heads: int, **fields) -> Config
 
 _GPT1 = {"norm_first": False, "position_range": 0.02, "scale_residual": False, "mask_value": -1e9}
 _CPM = {"vocab_size": 30_000, "mask_value": -1e4}
+# The band's width is not published; 256 is a choice.
+_GPT3 = {"max_positions": 2048, "reach": 255, "dense_every": 2}
+_PANGU = {"vocab_size": 40_000, "mask_value": -1e4, "query_layer": "before_norm"}
 
 PRESETS = {
     "gpt1": _size(12, 768, 12, vocab_size=40_478, max_positions=512, **_GPT1),
@@ -76,8 +116,20 @@ PRESETS = {
     "megatron-355m": _size(24, 1024, 16, vocab_size=51_200),
     "megatron-2.5b": _size(54, 1920, 20, vocab_size=51_200),
     "megatron-8.3b": _size(72, 3072, 24, vocab_size=51_200),
+    "gpt3-125m": _size(12, 768, 12, **_GPT3),
+    "gpt3-350m": _size(24, 1024, 16, **_GPT3),
+    "gpt3-760m": _size(24, 1536, 16, **_GPT3),
+    "gpt3-1.3b": _size(24, 2048, 16, **_GPT3),
+    "gpt3-2.7b": _size(32, 2560, 32, **_GPT3),
+    "gpt3-6.7b": _size(32, 4096, 32, **_GPT3),
+    "gpt3-13b": _size(40, 5120, 40, **_GPT3),
+    "gpt3-175b": _size(96, 12288, 96, **_GPT3),
+    "pangu-2.6b": _size(32, 2560, 32, **_PANGU),
+    "pangu-13b": _size(40, 5120, 40, **_PANGU),
+    "pangu-200b": _size(64, 16384, 128, **_PANGU),
 }
-"""The published sizes."""
+"""The published sizes. GPT-3's 1.3B is printed with 24 heads of 128 and 13B with a width of 5140,
+which do not multiply out; here they have 16 heads and 5120."""
 
 
 @flax.struct.dataclass
@@ -106,7 +158,12 @@ class Gpt(nn.Module):
         init = named(bert_normal(c.position_range), POSITIONS, EMBED)
         shape = (c.max_positions, c.hidden_size)
         self.position_table = self.param("position_embedding", init, shape)
-        self.decoder = Stack(Block, c.layers, c.scan, c.remat)
+        ordinary = c.layers[:-1] if c.query_layer else c.layers
+        self.decoder = Stack(Block, ordinary, c.scan, c.remat)
+        if c.query_layer:
+            init = named(bert_normal(c.initializer_range), POSITIONS, EMBED)
+            self.query_table = self.param("query_embedding", init, shape)
+            self.query_layer = Block(c.layers[-1])
         if c.norm_first:
             self.final_norm = layer_norm(c.layer_norm_epsilon, c.dtype)
 
@@ -144,12 +201,37 @@ class Gpt(nn.Module):
         x_BLD = dropout(x_BLD, c.hidden_dropout, self, train)
         x_BLD = constrain(x_BLD, BATCH, LENGTH, WIDTH)
         hidden_BLD, layers_NBLD = self.decoder(x_BLD, visible, train, all_hidden)
-        if c.norm_first:
+        if all_hidden:
+            layers_NBLD = jnp.concatenate([x_BLD[None], layers_NBLD])
+        if c.query_layer == "after_norm":
+            hidden_BLD = self.final_norm(hidden_BLD)
+        if c.query_layer:
+            asks_BLD = jnp.broadcast_to(self.query_table.astype(c.dtype)[rows], hidden_BLD.shape)
+            hidden_BLD = self.query_layer(hidden_BLD, visible, train, asks_BLD)
+            if all_hidden:
+                layers_NBLD = jnp.concatenate([layers_NBLD, hidden_BLD[None]])
+        if c.norm_first and c.query_layer != "after_norm":
             hidden_BLD = self.final_norm(hidden_BLD)
         if all_hidden:
-            layers_NBLD = jnp.concatenate([x_BLD[None], layers_NBLD[:-1], hidden_BLD[None]])
+            layers_NBLD = jnp.concatenate([layers_NBLD[:-1], hidden_BLD[None]])
         return Output(hidden_BLD, layers_NBLD)
 
     def logits(self, hidden_BLD: jax.Array) -> jax.Array:
         """Scores of the next token at each place: float32 [B, L, V], V padded."""
         return self.token_table.logits(hidden_BLD)
+
+    @nn.nowrap
+    def forward_flops(self, rows: int, length: int) -> float:
+        """Floating-point operations of matrix products in one forward pass over [rows, length].
+
+        A multiply-add counts two. Attention counts the pairs that the causal mask and the bands
+        leave. Lookups, norms, softmax and activations do not count.
+        """
+        c = self.config
+        projections = 4 * c.hidden_size**2 + 2 * c.hidden_size * c.mlp_size
+        total = 0.0
+        for layer in c.layers:
+            seen = min(layer.reach + 1, length) if layer.reach else length
+            pairs = seen * (seen + 1) / 2 + (length - seen) * seen
+            total += length * projections + 2 * pairs * c.hidden_size
+        return 2.0 * rows * total

@@ -26,13 +26,16 @@ class Block(nn.Module):
     settings: LayerSettings
 
     @nn.compact
-    def __call__(self, x_BLD: jax.Array, visible: Visible, train: bool) -> jax.Array:
+    def __call__(
+        self, x_BLD: jax.Array, visible: Visible, train: bool, asks_BLD: jax.Array | None = None
+    ) -> jax.Array:
         """One layer.
 
         Args:
           x_BLD: float, `dtype`.
           visible: which keys may be attended to.
           train: whether dropout is on; needs the rng `dropout`.
+          asks_BLD: what queries are made of, where it is not x_BLD (PanGu's query layer).
 
         Returns:
           float [B, L, D], `dtype`.
@@ -40,7 +43,12 @@ class Block(nn.Module):
         s = self.settings
         attention, mlp = ATTENTIONS[s.attention](s, name="attention"), Mlp(s, name="mlp")
         norm = "attention_norm" if s.attention_norm else ""
-        x_BLD = self._added(x_BLD, lambda x: attention(x, visible, train), norm, train)
+
+        def attend(x_BLD: jax.Array) -> jax.Array:
+            asks = x_BLD if asks_BLD is None else asks_BLD
+            return attention(asks, visible, train, keys_BMD=x_BLD)
+
+        x_BLD = self._added(x_BLD, attend, norm, train)
         if s.cross:
             cross = Attention(s, cross=True, name="cross")
             x_BLD = self._added(x_BLD, lambda x: cross(x, visible, train), "cross_norm", train)
