@@ -6,7 +6,7 @@ Everything is built from the config and checked here, before any array is alloca
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -15,7 +15,7 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from plmjax.data.batch_form import BatchForm, DataConfig
+from plmjax.data.batch_form import BatchForm, DataConfig, masking_config, plan_config
 from plmjax.data.preparation import (
     CorpusConfig,
     PreparedCorpus,
@@ -23,12 +23,13 @@ from plmjax.data.preparation import (
     prepare,
 )
 from plmjax.errors import UserError
-from plmjax.models import albert, bert, distilbert, electra, ernie, nezha, roberta
+from plmjax.models import albert, bert, distilbert, electra, ernie, gpt, nezha, roberta
 from plmjax.objectives.bert_pretraining import BertPretraining
+from plmjax.objectives.causal_lm import CausalLM
 from plmjax.parallel.mesh import MeshConfig, batch_shards, make_mesh
 from plmjax.parallel.rules import batch_sharding, layer_axes
 from plmjax.phases import PhasePlan, batch_form, plan_phases
-from plmjax.settings import choose, from_config, to_config
+from plmjax.settings import choose, from_config, nearest, to_config
 from plmjax.train import optimizers
 from plmjax.train.checkpoints import CheckpointConfig
 from plmjax.train.optimizers import OptimizerConfig
@@ -37,16 +38,34 @@ from plmjax.train.state import TrainState, boxed_parameters, fresh_state, state_
 from plmjax.train.step import evaluation_step, jit_train_step, train_step
 from plmjax.types import OVERFLOW
 
+
+class ModelFamily(NamedTuple):
+    """A family: its Config, its published sizes, its module, and the objectives that train it.
+
+    The first objective is what its configs begin with.
+    """
+
+    config: type
+    presets: Mapping[str, Any]
+    module: type[nn.Module]
+    objectives: tuple[str, ...]
+
+
+_ENCODER = ("bert_pretraining",)
+_DECODER = ("causal_lm",)
 FAMILIES = {
-    "bert": (bert.Config, bert.PRESETS, bert.Bert),
-    "roberta": (bert.Config, roberta.PRESETS, bert.Bert),
-    "albert": (bert.Config, albert.PRESETS, bert.Bert),
-    "electra": (bert.Config, electra.PRESETS, bert.Bert),
-    "ernie": (bert.Config, ernie.PRESETS, bert.Bert),
-    "nezha": (bert.Config, nezha.PRESETS, bert.Bert),
-    "distilbert": (bert.Config, distilbert.PRESETS, bert.Bert),
+    "bert": ModelFamily(bert.Config, bert.PRESETS, bert.Bert, _ENCODER),
+    "roberta": ModelFamily(bert.Config, roberta.PRESETS, bert.Bert, _ENCODER),
+    "albert": ModelFamily(bert.Config, albert.PRESETS, bert.Bert, _ENCODER),
+    "electra": ModelFamily(bert.Config, electra.PRESETS, bert.Bert, _ENCODER),
+    "ernie": ModelFamily(bert.Config, ernie.PRESETS, bert.Bert, _ENCODER),
+    "nezha": ModelFamily(bert.Config, nezha.PRESETS, bert.Bert, _ENCODER),
+    "distilbert": ModelFamily(bert.Config, distilbert.PRESETS, bert.Bert, _ENCODER),
+    "gpt": ModelFamily(gpt.Config, gpt.PRESETS, gpt.Gpt, _DECODER),
 }
-OBJECTIVES = ("bert_pretraining",)
+OBJECTIVES = {"bert_pretraining": BertPretraining, "causal_lm": CausalLM}
+_INPUTS = {"causal_lm": {"plan": "blocks", "masking": "causal", "frame": "none"}}
+"""What the configs of objectives begin with, where it is not what `DataConfig` has: names."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,10 +141,15 @@ def default_config(family: str, preset: str) -> ConfigDict:
     Raises:
       UserError: for an unknown family or preset.
     """
-    _, presets, _ = choose(family, FAMILIES, "the family")
-    model = {"family": family, **dataclasses.asdict(choose(preset, presets, "the size"))}
+    chosen = choose(family, FAMILIES, "the family")
+    values = dataclasses.asdict(choose(preset, chosen.presets, "the size"))
     config = to_config(Settings())
-    config.model = ConfigDict(model)
+    config.model = ConfigDict({"family": family, **values})
+    config.objective = ConfigDict(objective_config(chosen.objectives[0]))
+    if names := _INPUTS.get(chosen.objectives[0]):
+        config.data.plan = plan_config(names["plan"])
+        config.data.masking = masking_config(names["masking"])
+        config.data.frame = names["frame"]
     config.phases = ConfigDict()
     return config
 
@@ -269,7 +293,7 @@ def build(
         _check_form(phase, form, forms[0], model)
     objective = _objective(settings, forms[0])
     for phase, form in zip(phases, forms, strict=True):
-        _check_batch_keys(objective, form.spec, phase)
+        _check_batch_keys(objective, settings.objective["name"], form.spec, phase)
     spec = forms[0].spec
     boxed = boxed_parameters(objective, spec)
     optimizer = optimizers.build(settings.optimizer, settings.train.steps, layer_axes(boxed))
@@ -320,7 +344,7 @@ def _check_form(phase: PhasePlan, form: BatchForm, first: BatchForm, model: Any)
     if form.labels and not model.pooler:
         raise UserError(
             f"{phase.where}.plan.name={phase.data.plan['name']} has labels of pairs, which are"
-            " predicted from the pooler, and config.model.pooler is False; choose another plan"
+            " predicted from a pooler, and config.model has none; choose another plan"
         )
     if form.layout.token_types > model.token_types > 1:
         raise UserError(
@@ -333,8 +357,8 @@ def model_config(settings: Settings) -> Any:
     """The family's Config."""
     fields = dict(settings.model)
     family = fields.pop("family", None)
-    config_class, _, _ = choose(family, FAMILIES, "config.model.family")
-    return from_config(config_class, fields, "config.model")
+    chosen = choose(family, FAMILIES, "config.model.family")
+    return from_config(chosen.config, fields, "config.model")
 
 
 def open_corpus(settings: Settings, quiet: bool = False) -> PreparedCorpus:
@@ -342,16 +366,49 @@ def open_corpus(settings: Settings, quiet: bool = False) -> PreparedCorpus:
     return prepare(settings.corpus, quiet=quiet)
 
 
+def objective_config(name: str, **changes: Any) -> dict[str, Any]:
+    """`config.objective`: one of OBJECTIVES with the defaults of its settings, and `changes`.
+
+    Raises:
+      UserError: for an unknown name or setting.
+    """
+    cls = choose(name, OBJECTIVES, "the objective")
+    fields = {field.name: field.default for field in _settings_of(cls)}
+    for key in changes:
+        choose(key, fields, f"a setting of the objective {name}")
+    return {"name": name, **fields, **changes}
+
+
+def _settings_of(objective: type[nn.Module]) -> list[dataclasses.Field]:
+    """What a user may set of an objective: all but what the run itself fills in."""
+    filled = ("backbone", "labels", "task", "parent", "name")
+    return [field for field in dataclasses.fields(objective) if field.name not in filled]
+
+
 def _objective(settings: Settings, form: BatchForm) -> nn.Module:
-    fields = dict(settings.objective)
-    choose(fields.pop("name", ""), dict.fromkeys(OBJECTIVES), "config.objective.name")
-    if fields:
-        raise UserError(f"config.objective.{next(iter(fields))} is not a setting; there is: name")
-    _, _, module = FAMILIES[settings.model["family"]]
-    return BertPretraining(module(model_config(settings)), form.labels, form.task)
+    fields, family = dict(settings.objective), settings.model["family"]
+    name = fields.pop("name", "")
+    cls = choose(name, OBJECTIVES, "config.objective.name")
+    if name not in FAMILIES[family].objectives:
+        raise UserError(
+            f"config.objective.name='{name}' does not train config.model.family='{family}'; give"
+            f" {' or '.join(FAMILIES[family].objectives)}"
+        )
+    known = {field.name: field.type for field in _settings_of(cls)}
+    for key, value in fields.items():
+        if key not in known:
+            there = nearest(key, known) if known else "; it has none but name"
+            raise UserError(f"config.objective.{key} is not a setting of {name}{there}")
+        if not isinstance(value, int | float):
+            raise UserError(f"config.objective.{key}={value!r}; expected a number")
+    if cls is BertPretraining:
+        fields |= {"labels": form.labels, "task": form.task}
+    return cls(FAMILIES[family].module(model_config(settings)), **fields)
 
 
-def _check_batch_keys(objective: nn.Module, spec: Mapping[str, Any], phase: PhasePlan) -> None:
+def _check_batch_keys(
+    objective: nn.Module, name: str, spec: Mapping[str, Any], phase: PhasePlan
+) -> None:
     needed, taken = objective.batch_keys(), (*objective.optional_keys, OVERFLOW)
     made = f"{phase.where} (plan {phase.data.plan['name']}, masking {phase.data.masking['name']})"
     if missing := [key for key in needed if key not in spec]:
@@ -361,8 +418,8 @@ def _check_batch_keys(objective: nn.Module, spec: Mapping[str, Any], phase: Phas
         )
     if unread := [key for key in spec if key not in needed and key not in taken]:
         raise UserError(
-            f"{made} makes {', '.join(unread)}, which config.objective.name="
-            f"'bert_pretraining' does not read; choose another plan or masking"
+            f"{made} makes {', '.join(unread)}, which config.objective.name='{name}' does not"
+            " read; choose another plan or masking"
         )
 
 

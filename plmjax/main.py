@@ -252,7 +252,19 @@ def make_report(
     trained_on = list(inputs.phases[-1].splits.values())
     counts = baselines.count_splits(trained_on, tokenizer.vocab_size, BASELINE_TOKENS)
     batches = held_out.evaluation_batches()
-    others = baselines.masked_lm_baselines(counts, batches, held_out.form.task)
+    objective = plan.objective
+    others = baselines.ngram_baselines(
+        counts, batches, objective.neighbours, objective.predicts, held_out.form.task
+    )
+    filled = fill_held_out_blanks(plan, corpus, inputs, state) if objective.fills_blanks else []
+    return Report(int(jax.device_get(state.step)), {"this model": scores, **others}, filled)
+
+
+def fill_held_out_blanks(
+    plan: Experiment, corpus: PreparedCorpus, inputs: Inputs, state: TrainState
+) -> list[dict]:
+    """What a masked language model puts where a word of a held-out sentence is left out."""
+    held_out, tokenizer = inputs.held_out, corpus.tokenizer
     masked_logits = plan.compiled_masked_logits()
     layout, each = held_out.form.layout, -(-BLANKS // len(held_out.splits))
     frame = (layout.head_first, layout.tail + layout.end)
@@ -261,13 +273,12 @@ def make_report(
         for split in held_out.splits.values()
         for blank in blanks.pick_blanks(split, tokenizer, each, plan.settings.seed, frame)
     ]
-    filled = blanks.fill_blanks(
+    return blanks.fill_blanks(
         sentences,
         tokenizer,
         held_out.spec,
         lambda batch: masked_logits(state.params, plan.place(batch)),
     )
-    return Report(int(jax.device_get(state.step)), {"this model": scores, **others}, filled)
 
 
 def opening(plan: Experiment, inputs: Inputs, done: int) -> str:

@@ -95,13 +95,14 @@ def test_what_does_not_fit_is_one_line(data, words):
 
 @pytest.mark.parametrize(
     ("family", "preset"),
-    [(family, preset) for family, (_, presets, _) in FAMILIES.items() for preset in presets],
+    [(family, preset) for family, found in FAMILIES.items() for preset in found.presets],
 )
 def test_every_published_size_of_every_family_builds(family, preset):
     config = default_config(family, preset)
     config.model.vocab_size = 0
     config.model.dtype = "float32"
-    config.data.plan = plan_config("doc_sentences")
+    if config.objective.name == "bert_pretraining":
+        config.data.plan = plan_config("doc_sentences")
     settings = experiment.read_settings(config)
     found = experiment.build(experiment.resolved(settings, None, None))
     assert found.parameter_count() > 1_000_000
@@ -111,7 +112,25 @@ def test_what_a_family_lacks_is_one_line():
     config = default_config("electra", "small")
     config.model.vocab_size = 0
     config.model.dtype = "float32"
-    with pytest.raises(UserError, match="predicted from the pooler"):
+    with pytest.raises(UserError, match="predicted from a pooler"):
         experiment.build(experiment.resolved(experiment.read_settings(config), None, None))
     with pytest.raises(UserError, match="groups=13 is no number of groups of 12 layers"):
         dataclasses.replace(FAMILIES["albert"][1]["base"], groups=13)
+
+
+@pytest.mark.parametrize(
+    ("objective", "words"),
+    [
+        ({"name": "causal_lm"}, ("does not train config.model.family='bert'", "bert_pretraining")),
+        ({"name": "causal"}, ("config.objective.name='causal' is unknown", "causal_lm")),
+        ({"name": "bert_pretraining", "labels": 3}, ("config.objective.labels is not a setting",)),
+    ],
+)
+def test_objectives_that_a_config_may_not_have(objective, words):
+    config = default_config("bert", "tiny")
+    config.model.vocab_size, config.model.dtype = 0, "float32"
+    settings = dataclasses.replace(experiment.read_settings(config), objective=objective)
+    with pytest.raises(UserError) as error:
+        experiment.build(experiment.resolved(settings, None, None))
+    for word in words:
+        assert word in str(error.value)

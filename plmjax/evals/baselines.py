@@ -1,7 +1,7 @@
-"""What a model that has learned only word frequencies scores on the same masked positions."""
+"""What a model that has learned only word frequencies scores on the same tokens."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -98,42 +98,45 @@ def count_splits(splits: Sequence[Split], vocab_size: int, most: int) -> NgramCo
     return NgramCounts.of(np.concatenate(blocks), np.concatenate(starts), vocab_size)
 
 
-def masked_lm_baselines(
-    counts: NgramCounts, batches: Iterable[Mapping[str, np.ndarray]], task: str
+def ngram_baselines(
+    counts: NgramCounts,
+    batches: Iterable[Mapping[str, np.ndarray]],
+    neighbours: Callable[[Mapping[str, np.ndarray]], tuple[np.ndarray, np.ndarray]],
+    term: str,
+    task: str = "",
 ) -> dict[str, dict[str, float]]:
-    """Loss and accuracy of both n-gram models on the masked positions of `batches`.
+    """Loss and accuracy of both n-gram models on the tokens that `batches` ask for.
 
-    The bigram sees the true left neighbour even where the model is shown [MASK], which is in the
-    bigram's favour.
+    The bigram sees the true left neighbour even where a masked model is shown [MASK], which is in
+    the bigram's favour.
 
     Args:
       counts: of the training text.
-      batches: with the keys of masked language modelling.
+      batches: as the objective reads them.
+      neighbours: of an objective: left neighbours and targets of a batch.
+      term: the objective's term that predicts tokens, such as mlm.
       task: what the label of sentence pairs is about, such as nsp; empty where there is none.
 
     Returns:
-      `unigram` and `bigram`, each with `mlm_loss` (nats) and `mlm_accuracy`, and where there is a
-      `task` `majority` with `{task}_accuracy`, of the most frequent label.
+      `unigram` and `bigram`, each with `{term}_loss` (nats) and `{term}_accuracy`, and where there
+      is a `task` `majority` with `{task}_accuracy`, of the most frequent label.
     """
     lefts, targets, labels = [], [], []
     for batch in batches:
-        used = batch["masked_weights"] > 0
-        true_BL = batch["tokens"].copy()
-        rows = np.nonzero(used)[0]
-        true_BL[rows, batch["masked_positions"][used]] = batch["masked_targets"][used]
-        lefts.append(true_BL[rows, np.maximum(batch["masked_positions"][used] - 1, 0)])
-        targets.append(batch["masked_targets"][used])
+        left, target = neighbours(batch)
+        lefts.append(left)
+        targets.append(target)
         if task:
             labels.append(batch["label"][batch["label_weights"] > 0])
     left, target = np.concatenate(lefts), np.concatenate(targets)
     results = {
         "unigram": {
-            "mlm_loss": float(-np.log(counts.unigram(target)).mean()),
-            "mlm_accuracy": float((target == counts.unigram_V.argmax()).mean()),
+            f"{term}_loss": float(-np.log(counts.unigram(target)).mean()),
+            f"{term}_accuracy": float((target == counts.unigram_V.argmax()).mean()),
         },
         "bigram": {
-            "mlm_loss": float(-np.log(counts.bigram(left, target)).mean()),
-            "mlm_accuracy": float((target == counts.best_right_V[left]).mean()),
+            f"{term}_loss": float(-np.log(counts.bigram(left, target)).mean()),
+            f"{term}_accuracy": float((target == counts.best_right_V[left]).mean()),
         },
     }
     if task:

@@ -39,12 +39,9 @@ class Report:
 
     def text(self) -> str:
         """The report for a person: a table, then the sentences."""
-        columns = {"mlm_loss": "MLM loss", "mlm_accuracy": "MLM accuracy"}
+        columns = {name: _title(name) for name in self.scores["unigram"]}
         for numbers in self.scores.values():
-            for name in numbers:
-                task, _, what = name.rpartition("_")
-                if what == "accuracy" and name not in columns:
-                    columns[name] = f"{task.upper()} accuracy"
+            columns |= {name: _title(name) for name in numbers if name.endswith("accuracy")}
         width = max(len(name) for name in self.scores)
         lines = ["On held-out documents:", ""]
         lines.append("  ".join([" " * width, *(f"{title:>12}" for title in columns.values())]))
@@ -57,6 +54,11 @@ class Report:
             guesses = ", ".join(f"{word} {p:.0%}" for word, p in blank["guesses"])
             lines += ["", f"  {blank['text']}", f"    {guesses}   (it was: {blank['answer']})"]
         return "\n".join(lines)
+
+
+def _title(name: str) -> str:
+    task, _, what = name.rpartition("_")
+    return f"{task.upper()} {what}"
 
 
 def _cell(name: str, value: float | None) -> str:

@@ -1,7 +1,7 @@
 """What the Configs of all Transformer families have in common."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 from plmjax.errors import UserError
 from plmjax.nn.activations import ACTIVATIONS
@@ -24,7 +24,12 @@ class TransformerConfig:
     mask_value: what is added to the scores of keys that may not be attended to.
     dtype: of matrix products and activations; parameters are float32 always.
     scan: whether layers are stacked and scanned. remat: a name of REMAT_POLICIES.
+
+    pooler, token_types: as of BERT; families that have them make them fields.
     """
+
+    pooler: ClassVar[bool] = False
+    token_types: ClassVar[int] = 0
 
     vocab_size: int
     num_layers: int = 12

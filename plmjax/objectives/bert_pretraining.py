@@ -11,6 +11,7 @@ import optax
 from plmjax.nn.dense import dense
 from plmjax.nn.heads import MaskedLMHead
 from plmjax.nn.initializers import bert_normal
+from plmjax.objectives.token_prediction import cross_entropy
 from plmjax.parallel.rules import EMBED, TYPES
 from plmjax.types import OVERFLOW, Batch, Loss, Mean, Spec
 
@@ -35,6 +36,12 @@ class BertPretraining(nn.Module):
 
     optional_keys: ClassVar[tuple[str, ...]] = ("segment_ids", "positions")
     """Batch keys that are read where they are."""
+
+    predicts: ClassVar[str] = "mlm"
+    """The term that predicts tokens."""
+
+    fills_blanks: ClassVar[bool] = True
+    """Whether there are `masked_logits`."""
 
     monitor: ClassVar[str] = "mlm_loss"
     """The metric by which the best checkpoint is chosen; smaller is better."""
@@ -75,12 +82,8 @@ class BertPretraining(nn.Module):
         """
         output, logits_BMV = self._encode(batch, train)
         weights_BM = batch["masked_weights"]
-        cross_entropy_BM = optax.softmax_cross_entropy_with_integer_labels(
-            logits_BMV, batch["masked_targets"]
-        )
-        hits_BM = _is_largest(logits_BMV, batch["masked_targets"])
-        terms = {"mlm": Mean.of(cross_entropy_BM, weights_BM)}
-        metrics = {"mlm_accuracy": Mean.of(hits_BM, weights_BM)}
+        loss, accuracy = cross_entropy(logits_BMV, batch["masked_targets"], weights_BM)
+        terms, metrics = {"mlm": loss}, {"mlm_accuracy": accuracy}
         if self.labels:
             logits_BC = self.nsp_head(output.pooled_BD).astype(jnp.float32)
             labels_B, weights_B = batch["label"], batch["label_weights"]
@@ -139,8 +142,13 @@ class BertPretraining(nn.Module):
         )
         return output, self.mlm_head(picked_BMD, self.backbone.token_table)
 
+    @staticmethod
+    def neighbours(batch: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """What is predicted in a host batch: the true tokens to the left, and the targets; int [P].
 
-def _is_largest(logits_BMV: jax.Array, targets_BM: jax.Array) -> jax.Array:
-    """Whether the target's logit is the largest: bool [B, M]. A maximum is cheaper than argmax."""
-    logits_BM = jnp.take_along_axis(logits_BMV, targets_BM[:, :, None], axis=-1)[:, :, 0]
-    return logits_BM >= logits_BMV.max(-1)
+        The left neighbour is the true one even where the model is shown [MASK].
+        """
+        used, positions = batch["masked_weights"] > 0, batch["masked_positions"]
+        true_BL, rows = batch["tokens"].copy(), np.nonzero(used)[0]
+        true_BL[rows, positions[used]] = batch["masked_targets"][used]
+        return true_BL[rows, np.maximum(positions[used] - 1, 0)], batch["masked_targets"][used]

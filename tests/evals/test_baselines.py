@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from plmjax.evals import baselines
+from plmjax.objectives.bert_pretraining import BertPretraining
 
 V = 13
 DOCUMENTS = [
@@ -68,7 +69,7 @@ def test_scores_on_masked_positions(counts):
         "label": np.array([1]),
         "label_weights": np.array([1.0]),
     }
-    found = baselines.masked_lm_baselines(counts, [batch], "nsp")
+    found = baselines.ngram_baselines(counts, [batch], BertPretraining.neighbours, "mlm", "nsp")
     bigram = -(math.log(witten_bell(6, 7)) + math.log(witten_bell(7, 8))) / 2
     assert found["bigram"]["mlm_loss"] == pytest.approx(bigram)
     unigram = [-math.log((np.count_nonzero(t == TEXT) + 1) / (len(TEXT) + V)) for t in (7, 8)]
