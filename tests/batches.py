@@ -1,9 +1,10 @@
-"""Random batches of BERT's kind, with paddings, segments and masks of different lengths."""
+"""Random batches of each objective's kind, with paddings and segments of different lengths."""
 
 import numpy as np
 
 from plmjax.data.batch_form import BatchForm, DataConfig, masking_config
 from plmjax.data.preparation import CorpusConfig, foreseen_tokenizer
+from plmjax.models import gpt
 from plmjax.models.bert import Config
 
 
@@ -40,6 +41,23 @@ def bert_batch(
         **masked,
         "label": rng.integers(0, 2, size).astype(np.int32),
         "label_weights": np.ones(size, np.float32),
+    }
+
+
+def causal_batch(config: gpt.Config, size: int, length: int, seed: int) -> dict[str, np.ndarray]:
+    """`size` rows of up to `length` tokens; each but the last has the next as its target."""
+    rng = np.random.default_rng(seed)
+    lengths_B = rng.integers(length // 2, length + 1, size)
+    place_L = np.arange(length)
+    mask_BL = (place_L < lengths_B[:, None]).astype(np.int32)
+    tokens_BL = (rng.integers(1, config.vocab_size, (size, length)) * mask_BL).astype(np.int32)
+    weights_BL = (place_L < lengths_B[:, None] - 1).astype(np.float32)
+    targets_BL = np.roll(tokens_BL, -1, axis=1) * (weights_BL > 0)
+    return {
+        "tokens": tokens_BL,
+        "attention_mask": mask_BL,
+        "targets": targets_BL.astype(np.int32),
+        "weights": weights_BL,
     }
 
 

@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 
 from plmjax import experiment
+from plmjax.experiment import FAMILIES
 from plmjax.models import bert
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-ARGUMENTS = {"bert.py": [*bert.PRESETS, "base,seq_len=512", "seq_len=64"]}
+ARGUMENTS = {
+    "bert.py": [*bert.PRESETS, "base,seq_len=512", "seq_len=64"],
+    "family.py": [*FAMILIES, "gpt,size=gpt2-medium,seq_len=1024", "roberta,masking=whole_word"],
+}
 """For each file that takes an argument, those to try."""
 
 

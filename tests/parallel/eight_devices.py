@@ -19,16 +19,16 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 
-from plmjax.models import albert, distilbert, electra, ernie, nezha, roberta
-from plmjax.models.bert import Bert, Config
-from plmjax.objectives.bert_pretraining import BertPretraining
+from plmjax.models import albert, distilbert, electra, ernie, gpt, nezha, roberta
+from plmjax.models.bert import Config
 from plmjax.parallel.mesh import MeshConfig, make_mesh
 from plmjax.parallel.rules import BATCH, MLP, batch_sharding, constrain, layer_axes
 from plmjax.train.optimizers import OptimizerConfig, build
 from plmjax.train.state import boxed_parameters, fresh_state, state_shardings
 from plmjax.train.step import jit_train_step, train_step
-from tests.batches import bert_batch, spec
+from tests.batches import spec
 from tests.compare import deviations, leaves
+from tests.training import batch_of, objective_of
 
 MESHES = {
     "data 8": MeshConfig(),
@@ -53,14 +53,19 @@ CONFIGS = {
     "ernie": replace(ernie.PRESETS["2.0-base"], max_positions=24, **_SMALL),
     "nezha": replace(nezha.PRESETS["base-zh"], **(_SMALL | {"max_relative": 6})),
     "distilbert": replace(distilbert.PRESETS["base"], max_positions=24, **_SMALL),
+    "gpt": replace(
+        gpt.PRESETS["gpt3-125m"],
+        max_positions=24,
+        **(_SMALL | {"num_layers": 4, "reach": 5, "query_layer": "before_norm"}),
+    ),
 }
+"""Small models of each family, by its name in `plmjax.experiment.FAMILIES`."""
 
 
-def on_mesh(config: Config, mesh: jax.sharding.Mesh, accumulate: int) -> dict:
+def on_mesh(family: str, mesh: jax.sharding.Mesh, accumulate: int) -> dict:
     """Everything that is compared, computed on `mesh`."""
-    typed = replace(config, token_types=max(2, config.token_types))
-    batch = bert_batch(typed, 16, 20, 5, seed=0)
-    objective = BertPretraining(Bert(config), 2 if config.pooler else 0)
+    config = CONFIGS[family]
+    batch, objective = batch_of(family, config, 16, 20, 5), objective_of(family, config)
     boxed = boxed_parameters(objective, spec(batch))
     # Without clipping, the first moment is the gradient times 1 - b1.
     settings = OptimizerConfig(name="lamb", learning_rate=1e-2, schedule="constant", clip_norm=0.0)
@@ -93,12 +98,12 @@ def main(cases: list[str]):
 
     @functools.cache
     def one(family: str, accumulate: int) -> dict:
-        return on_mesh(CONFIGS[family], one_device, accumulate)
+        return on_mesh(family, one_device, accumulate)
 
     report = {}
     for case in cases:
         family, mesh, accumulate = case.split(" / ")
-        found = on_mesh(CONFIGS[family], make_mesh(MESHES[mesh]), int(accumulate))
+        found = on_mesh(family, make_mesh(MESHES[mesh]), int(accumulate))
         expected = one(family, int(accumulate))["values"]
         found["deviations"] = deviations(found.pop("values"), expected)
         report[case] = found

@@ -13,14 +13,11 @@ import pytest
 
 from plmjax.errors import UserError
 from plmjax.experiment import FAMILIES
-from plmjax.models.bert import Bert
 from plmjax.nn.initializers import named
-from plmjax.objectives.bert_pretraining import BertPretraining
 from plmjax.parallel.mesh import MeshConfig, batch_shards, make_mesh
 from plmjax.parallel.rules import EMBED, RULES, layer_axes
 from plmjax.train.state import boxed_parameters
-from tests.batches import bert_batch, spec
-from tests.compare import leaves
+from tests.training import objective_of, spec_of
 
 ROOT = Path(__file__).parent.parent.parent
 # Family, mesh and number of microbatches: the sizes of the mesh's axes.
@@ -85,7 +82,7 @@ def test_eight_devices_compute_what_one_does(cases):
         check_shards(found, SIZES[case])
 
 
-OTHERS = ("roberta", "albert", "electra", "ernie", "nezha", "distilbert")
+OTHERS = tuple(family for family in FAMILIES if family != "bert")
 
 
 @pytest.mark.parametrize(
@@ -168,14 +165,13 @@ def axes_without_rule(boxed: Any) -> list[str]:
 @pytest.mark.parametrize("scan", [True, False], ids=["scanned", "unscanned"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_axis_of_every_parameter_has_a_rule(family, scan):
-    for preset in FAMILIES[family][1].values():
+    for preset in FAMILIES[family].presets.values():
         config = dataclasses.replace(preset, scan=scan)
-        typed = dataclasses.replace(config, token_types=max(2, config.token_types))
-        objective = BertPretraining(Bert(config), 2 if config.pooler else 0)
-        boxed = boxed_parameters(objective, spec(bert_batch(typed, 2, 8, 2, 0)))
+        spec = spec_of(family, config, 2, 8, 2)
+        boxed = boxed_parameters(objective_of(family, config), spec)
         assert axes_without_rule(boxed) == []
-        stacked = {path for path, axes in leaves(layer_axes(boxed)).items() if "layers" in path}
-        assert bool(stacked) == (scan and not config.groups)
+        stacked = jax.tree.leaves(layer_axes(boxed))
+        assert bool(stacked) == (scan and not getattr(config, "groups", 0))
 
 
 @pytest.mark.parametrize("names", [(EMBED, "widht"), (EMBED,), None], ids=str)

@@ -1,7 +1,7 @@
 """Run by test_ahead_of_time.py in a process of its own: compiles for TPUs that are not there.
 
-Takes a family, a preset, a sequence length and the mesh's sizes; prints what the compiler says of
-the train step as JSON.
+Takes a topology, a family, a preset, rows and tokens of a batch, a remat policy and the mesh's
+sizes; prints what the compiler says of the train step as JSON.
 """
 
 import os
@@ -15,41 +15,27 @@ import sys
 import time
 
 import jax
-import numpy as np
 from jax.experimental import topologies
 
 from plmjax.experiment import FAMILIES
-from plmjax.objectives.bert_pretraining import BertPretraining
 from plmjax.parallel.mesh import MeshConfig, make_mesh
 from plmjax.parallel.rules import batch_sharding, layer_axes
 from plmjax.train.optimizers import OptimizerConfig, build
 from plmjax.train.state import boxed_parameters, fresh_state, state_shardings
 from plmjax.train.step import jit_train_step, train_step
+from tests.training import objective_of, spec_of
 
-BATCH_SIZE = 256
 PREDICTIONS = {128: 20, 512: 77}
 
 
-def batch_spec(length: int, labels: int) -> dict:
-    rows, predictions = (BATCH_SIZE, length), (BATCH_SIZE, PREDICTIONS[length])
-    pairs = {"label": ((BATCH_SIZE,), np.int32), "label_weights": ((BATCH_SIZE,), np.float32)}
-    return {
-        "tokens": (rows, np.int32),
-        "token_types": (rows, np.int32),
-        "attention_mask": (rows, np.int32),
-        "masked_positions": (predictions, np.int32),
-        "masked_targets": (predictions, np.int32),
-        "masked_weights": (predictions, np.float32),
-        **(pairs if labels else {}),
-    }
-
-
-def compile_train_step(family: str, preset: str, mesh: jax.sharding.Mesh, length: int) -> dict:
+def compile_train_step(
+    family: str, preset: str, rows: int, length: int, remat: str, mesh: jax.sharding.Mesh
+) -> dict:
     """Lowers and compiles the whole update for `mesh`; sizes are bytes a device."""
-    _, presets, module = FAMILIES[family]
-    config = dataclasses.replace(presets[preset], dtype="bfloat16")
-    labels = 2 if config.pooler else 0
-    objective, spec = BertPretraining(module(config), labels), batch_spec(length, labels)
+    preset = FAMILIES[family].presets[preset]
+    config = dataclasses.replace(preset, dtype="bfloat16", remat=remat)
+    spec = spec_of(family, config, rows, length, PREDICTIONS.get(length, length // 6))
+    objective = objective_of(family, config)
     boxed = boxed_parameters(objective, spec)
     settings = OptimizerConfig(name="adamw_google", learning_rate=1e-4, schedule="bert")
     optimizer = build(settings, 1_000_000, layer_axes(boxed))
@@ -72,19 +58,20 @@ def compile_train_step(family: str, preset: str, mesh: jax.sharding.Mesh, length
     }
 
 
-def main(family: str, preset: str, length: int, data: int, fsdp: int, tensor: int):
+def main(topology: str, *arguments: str):
+    family, preset, rows, length, remat, *sizes = arguments
     # One device a chip: without `megacore` a v4 chip counts as two of 16 GiB.
-    topology = topologies.get_topology_desc(
-        platform="tpu", topology_name="v4:4x4x4", chip_config_name="megacore"
-    )
-    devices = list(topology.devices)
-    for sizes in ((64, 1, 1), (1, 64, 1), (8, 8, 1), (2, 8, 4), (1, 32, 2)):
-        mesh = make_mesh(MeshConfig(*sizes), devices)  # none may be refused by the torus
-        assert tuple(mesh.shape.values()) == sizes
-        assert len(set(mesh.devices.flat)) == 64
-    mesh = make_mesh(MeshConfig(data, fsdp, tensor), devices)
-    print(json.dumps(compile_train_step(family, preset, mesh, length)))
+    options = {"chip_config_name": "megacore"} if topology.startswith("v4") else {}
+    found = topologies.get_topology_desc(platform="tpu", topology_name=topology, **options)
+    devices = list(found.devices)
+    if topology == "v4:4x4x4":
+        for other in ((64, 1, 1), (1, 64, 1), (8, 8, 1), (2, 8, 4), (1, 32, 2)):
+            mesh = make_mesh(MeshConfig(*other), devices)  # none may be refused by the torus
+            assert tuple(mesh.shape.values()) == other
+            assert len(set(mesh.devices.flat)) == 64
+    mesh = make_mesh(MeshConfig(*map(int, sizes)), devices)
+    print(json.dumps(compile_train_step(family, preset, int(rows), int(length), remat, mesh)))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3], *map(int, sys.argv[3:]))
+    main(*sys.argv[1:])

@@ -1,0 +1,37 @@
+"""What trains each family: its objective, and batches for it."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import numpy as np
+
+from plmjax.experiment import FAMILIES, OBJECTIVES
+from tests.batches import bert_batch, causal_batch
+
+
+def objective_of(family: str, config: Any) -> nn.Module:
+    """The first objective of the family, with the label of pairs where there is a pooler."""
+    found = FAMILIES[family]
+    labels = {}
+    if found.objectives[0] == "bert_pretraining":
+        labels = {"labels": 2 if config.pooler else 0}
+    return OBJECTIVES[found.objectives[0]](found.module(config), **labels)
+
+
+def batch_of(family: str, config: Any, size: int, length: int, targets: int, seed: int = 0):
+    """A batch for it: `targets` is how many are masked, of those that are masked at all."""
+    kind = FAMILIES[family].objectives[0]
+    if kind == "causal_lm":
+        return causal_batch(config, size, length, seed)
+    typed = dataclasses.replace(config, token_types=2) if config.token_types == 1 else config
+    batch = bert_batch(typed, size, length, targets, seed)
+    if not config.pooler:
+        del batch["label"], batch["label_weights"]
+    return batch
+
+
+def spec_of(family: str, config: Any, size: int, length: int, targets: int) -> dict:
+    """Shapes and dtypes of such a batch of any size; its rows are not made."""
+    rows = batch_of(family, config, 2, length, targets)
+    return {key: ((size, *x.shape[1:]), np.dtype(x.dtype)) for key, x in rows.items()}
