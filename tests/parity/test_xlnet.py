@@ -45,7 +45,7 @@ CASES = {
     "same_length": Config(**_TINY, mem_len=8, direction="uni", same_length=True),
 }
 KINDS = ("content", "both")
-"""Without targets one segment, and with them two, of which the second sees the memory of the first."""
+"""Without targets one segment; with them two, of which the second sees the memory of the first."""
 
 
 def build(config: Config):
