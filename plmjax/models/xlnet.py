@@ -168,7 +168,8 @@ class Xlnet(nn.Module):
 
         The order of a permutation is given by ranks, or by a mask of any kind as Hugging Face and
         the original have it, or by both; then what either hides is hidden. Every token's content
-        sees itself, padding too; that is all that padding is seen by, and nothing hides memory.
+        sees itself, padding too, which nothing else sees. Memory is seen by all. A query that may
+        see nothing at all attends to everything alike, as the original's does.
 
         Args:
           tokens_BL: int ids in [0, vocab_size).

@@ -87,7 +87,9 @@ def segments(name: str, kind: str) -> list[dict[str, np.ndarray]]:
         padding = np.array([0, 3, 1, 4])[:, None] * (number == 0)
         mask = (np.arange(L) >= padding).astype(np.int32)
         tokens = np.where(mask == 1, rng.integers(6, config.vocab_size, (B, L)), PAD)
-        some = {"tokens": tokens, "mask": mask, "types": rng.integers(0, 3, (B, L))}
+        some = {"tokens": tokens, "mask": mask}
+        if (name, kind) != ("uni", "content"):  # which has no term of token types
+            some["types"] = rng.integers(0, 3, (B, L))
         if kind == "both":
             # Neither first nor last: a query that sees nothing would be the references' noise.
             targets = 5 + rng.random((B, L - 7)).argsort(1)[:, :T]
@@ -104,10 +106,11 @@ def their_inputs(some: dict[str, np.ndarray], number: int) -> dict:
     mask = torch.from_numpy(some["mask"]).float()
     inputs = {
         "input_ids": torch.from_numpy(some["tokens"]),
-        "token_type_ids": torch.from_numpy(some["types"]),
         "labels": torch.from_numpy(np.where(some["mask"] == 1, some["tokens"], -100)),
     }
     inputs |= {"attention_mask": mask} if number % 2 else {"input_mask": 1 - mask}
+    if "types" in some:
+        inputs["token_type_ids"] = torch.from_numpy(some["types"])
     if "targets" in some:
         mapping = np.eye(L, dtype=np.float32)[some["targets"]]
         inputs["labels"] = torch.from_numpy(some["goals"])
@@ -165,7 +168,7 @@ def call(module: Xlnet, params, some: dict[str, np.ndarray], memory: dict, ranke
     return module.apply(
         {"params": params} | memory,
         some["tokens"],
-        some["types"],
+        some.get("types"),
         some["mask"],
         train=False,
         all_hidden=True,
