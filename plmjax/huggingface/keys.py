@@ -94,6 +94,9 @@ TRANSFORMS: dict[str, tuple[Callable, Callable]] = {
         lambda x, s: x.T.reshape(s.num_heads, s.head_size, -1),
         lambda x, s: x.reshape(-1, x.shape[-1]).T,
     ),
+    # XLNet's output projection is [D, H, K], and its mask's embedding [1, 1, D].
+    "heads_last": (lambda x, s: x.transpose(1, 2, 0), lambda x, s: x.transpose(2, 0, 1)),
+    "one_row": (lambda x, s: x.reshape(-1), lambda x, s: x.reshape(1, 1, -1)),
 }
 
 

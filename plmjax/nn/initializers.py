@@ -29,4 +29,5 @@ def kernel_init(settings: LayerSettings, inputs: int, adds: bool = False) -> Ini
     """
     if settings.fan_in:
         return nn.initializers.normal(inputs**-0.5)
-    return bert_normal(settings.residual_range if adds else settings.initializer_range)
+    normal = bert_normal if settings.truncated else nn.initializers.normal
+    return normal(settings.residual_range if adds else settings.initializer_range)

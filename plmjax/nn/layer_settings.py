@@ -16,8 +16,8 @@ class LayerSettings:
       hidden_dropout: of what is added to the residual. attention_dropout: of probabilities.
       mlp_dropout: of the feed-forward's inner layer.
       initializer_range: deviation of fresh kernels. residual_range: of those whose result is added
-        to the residual. fan_in: T5's instead: the root of 1 / inputs, and queries that make up for
-        scores that are not scaled.
+        to the residual. truncated: whether they are cut at two deviations. fan_in: T5's instead:
+        the root of 1 / inputs, and queries that make up for scores that are not scaled.
       norm: a name of `plmjax.nn.norms.NORMS`, with layer_norm_epsilon.
       norm_first: whether each half begins with its norm (GPT-2), or ends with it after the residual
         sum (BERT).
@@ -43,6 +43,7 @@ class LayerSettings:
     mlp_dropout: float = 0.0
     initializer_range: float
     residual_range: float
+    truncated: bool = True
     fan_in: bool = False
     norm: str = "layer"
     layer_norm_epsilon: float
