@@ -154,16 +154,24 @@ def backbone_table(names: Names, config: Config) -> list[Entry]:
     if config.embedding_width != config.hidden_size:
         entries += dense(f"{root}/embedding_projection", names.projection)
     for path, layers in subtrees(config.layers, config.scan, config.groups).items():
-        entries += _layer(f"{root}/encoder/{path}", names, layers)
+        entries += layer_entries(f"{root}/encoder/{path}", names.layer, names.parts, layers)
     if config.pooler and names.pooler:
         entries += dense(f"{root}/pooler", names.pooler)
     return entries
 
 
-def _layer(ours: str, names: Names, layers: Layers) -> list[Entry]:
+def layer_entries(ours: str, theirs: str, parts: Mapping[str, str], layers: Layers) -> list[Entry]:
+    """The entries of a layer: norms, projections to and from heads, and other projections.
+
+    Args:
+      ours: path of the layer.
+      theirs: their prefix of the layer; with `{}` for its number, if that is not in `parts`.
+      parts: our names to theirs.
+      layers: the layer's number, or those of the layers that are stacked.
+    """
     entries = []
-    for part, name in names.parts.items():
-        path, name = f"{ours}/{part}", f"{names.layer}.{name}"
+    for part, name in parts.items():
+        path, name = f"{ours}/{part}", f"{theirs}.{name}"
         if part.endswith("norm"):
             entries += norm(path, name, layers)
             continue
