@@ -17,7 +17,8 @@ class MaskedLMHead(nn.Module):
     """Dense, activation and layer norm, then the tied token table with a bias of its own.
 
     Source: google-research/bert run_pretraining.py, get_masked_lm_output. Without `transform` there
-    is only the table and its bias (XLM).
+    is only the table and its bias (XLM). With `extra_width` hidden states are that much wider than
+    the token table, and the rest is scored by a second table (MobileBERT).
     """
 
     activation: str
@@ -25,12 +26,14 @@ class MaskedLMHead(nn.Module):
     initializer_range: float
     dtype: DTypeLike
     transform: bool = True
+    extra_width: int = 0
 
     @nn.compact
     def __call__(self, x_BMD: jax.Array, token_table: TokenTable) -> jax.Array:
         """Logits of every token at each of M positions: float32 [B, M, V], V padded."""
         if self.transform:
-            width, init = token_table.width, bert_normal(self.initializer_range)
+            width = token_table.width + self.extra_width
+            init = bert_normal(self.initializer_range)
             x_BMD = dense(width, (EMBED, WIDTH), (WIDTH,), init, self.dtype, "dense")(x_BMD)
             x_BMD = ACTIVATIONS[self.activation](x_BMD)
             x_BMD = layer_norm(self.layer_norm_epsilon, self.dtype, "norm")(x_BMD)
@@ -40,4 +43,15 @@ class MaskedLMHead(nn.Module):
             (token_table.rows,),
             jnp.float32,
         )
-        return token_table.logits(x_BMD, bias_V)
+        if not self.extra_width:
+            return token_table.logits(x_BMD, bias_V)
+        x_BME, rest_BMD = jnp.split(x_BMD, [token_table.width], axis=-1)
+        extra_table = TokenTable(
+            token_table.vocab_size,
+            self.extra_width,
+            token_table.multiple,
+            self.initializer_range,
+            self.dtype,
+            name="extra_table",
+        )
+        return token_table.logits(x_BME, bias_V) + extra_table.logits(rest_BMD)
