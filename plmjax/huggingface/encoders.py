@@ -19,6 +19,7 @@ class Names:
       pooler, projection: of those projections.
       head: our names of the language model's head to theirs.
       pair_head: of the label of sentence pairs; empty where there is none.
+      discriminator: prefix of the head that tells replaced tokens (ELECTRA).
     """
 
     embeddings: str
@@ -28,6 +29,7 @@ class Names:
     pooler: str = ""
     projection: str = ""
     pair_head: str = ""
+    discriminator: str = ""
 
 
 _PARTS = {
@@ -103,6 +105,7 @@ FAMILIES = {
             "output_bias": "generator_lm_head.bias",
         },
         projection="electra.embeddings_project",
+        discriminator="discriminator_predictions",
     ),
     "albert": Names(
         embeddings="albert.embeddings",
@@ -197,3 +200,15 @@ def masked_lm_table(names: Names, config: Config, pairs: bool = False) -> list[E
     if pairs:
         entries += dense("nsp_head", names.pair_head)
     return entries
+
+
+def discriminator_table(names: Names, config: Config) -> list[Entry]:
+    """The entries of the encoder and of ELECTRA's head that tells replaced tokens.
+
+    Args:
+      names: of the family.
+      config: of the discriminator.
+    """
+    entries, head = backbone_table(names, config), "discriminator_head"
+    entries += dense(f"{head}/dense", f"{names.discriminator}.dense")
+    return entries + dense(f"{head}/score", f"{names.discriminator}.dense_prediction")

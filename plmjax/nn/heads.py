@@ -10,7 +10,7 @@ from plmjax.nn.dense import dense
 from plmjax.nn.embeddings import TokenTable
 from plmjax.nn.initializers import bert_normal, named
 from plmjax.nn.norms import layer_norm
-from plmjax.parallel.rules import EMBED, VOCAB, WIDTH
+from plmjax.parallel.rules import EMBED, TYPES, VOCAB, WIDTH
 
 
 class MaskedLMHead(nn.Module):
@@ -55,3 +55,25 @@ class MaskedLMHead(nn.Module):
             name="extra_table",
         )
         return token_table.logits(x_BME, bias_V) + extra_table.logits(rest_BMD)
+
+
+class DiscriminatorHead(nn.Module):
+    """Whether each token is a replaced one: dense and activation without a norm, then one number.
+
+    Source: google-research/electra run_pretraining.py, _get_discriminator_output.
+    """
+
+    activation: str
+    initializer_range: float
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x_BLD: jax.Array) -> jax.Array:
+        """Logits that tokens are replaced: float32 [B, L]."""
+        width, init = x_BLD.shape[-1], bert_normal(self.initializer_range)
+        x_BLD = dense(width, (EMBED, WIDTH), (WIDTH,), init, self.dtype, "dense")(x_BLD)
+        x_BLD = ACTIVATIONS[self.activation](x_BLD)
+        # Its TensorFlow code names no initialiser here, which makes it this one.
+        glorot = nn.initializers.glorot_uniform()
+        x_BL1 = dense(1, (EMBED, TYPES), (TYPES,), glorot, self.dtype, "score")(x_BLD)
+        return x_BL1[:, :, 0].astype(jnp.float32)
