@@ -26,3 +26,15 @@ def deviations(ours: Any, theirs: Any) -> dict[str, float]:
     ours, theirs = leaves(ours), leaves(theirs)
     assert sorted(ours) == sorted(theirs)
     return {path: deviation(ours[path], theirs[path]) for path in ours}
+
+
+def gradient_deviations(ours: Any, theirs: Any) -> dict[str, float]:
+    """`deviations` of gradients; a key's bias relative to the gradient of the query's.
+
+    The true gradient of a key's bias is 0: softmax does not see what all keys share.
+    """
+    found, ours, theirs = deviations(ours, theirs), leaves(ours), leaves(theirs)
+    for path in [path for path in found if path.endswith("key/bias")]:
+        scale = np.abs(theirs[path.replace("key/bias", "query/bias")]).max()
+        found[path] = float(np.abs(ours[path] - theirs[path]).max() / scale)
+    return found

@@ -19,6 +19,7 @@ class Names:
       pooler, projection: of those projections.
       head: our names of the language model's head to theirs.
       pair_head: of the label of sentence pairs; empty where there is none.
+      discriminator: prefix of the head that tells replaced tokens (ELECTRA).
     """
 
     embeddings: str
@@ -28,6 +29,7 @@ class Names:
     pooler: str = ""
     projection: str = ""
     pair_head: str = ""
+    discriminator: str = ""
 
 
 _PARTS = {
@@ -103,6 +105,7 @@ FAMILIES = {
             "output_bias": "generator_lm_head.bias",
         },
         projection="electra.embeddings_project",
+        discriminator="discriminator_predictions",
     ),
     "albert": Names(
         embeddings="albert.embeddings",
@@ -154,16 +157,24 @@ def backbone_table(names: Names, config: Config) -> list[Entry]:
     if config.embedding_width != config.hidden_size:
         entries += dense(f"{root}/embedding_projection", names.projection)
     for path, layers in subtrees(config.layers, config.scan, config.groups).items():
-        entries += _layer(f"{root}/encoder/{path}", names, layers)
+        entries += layer_entries(f"{root}/encoder/{path}", names.layer, names.parts, layers)
     if config.pooler and names.pooler:
         entries += dense(f"{root}/pooler", names.pooler)
     return entries
 
 
-def _layer(ours: str, names: Names, layers: Layers) -> list[Entry]:
+def layer_entries(ours: str, theirs: str, parts: Mapping[str, str], layers: Layers) -> list[Entry]:
+    """The entries of a layer: norms, projections to and from heads, and other projections.
+
+    Args:
+      ours: path of the layer.
+      theirs: their prefix of the layer; with `{}` for its number, if that is not in `parts`.
+      parts: our names to theirs.
+      layers: the layer's number, or those of the layers that are stacked.
+    """
     entries = []
-    for part, name in names.parts.items():
-        path, name = f"{ours}/{part}", f"{names.layer}.{name}"
+    for part, name in parts.items():
+        path, name = f"{ours}/{part}", f"{theirs}.{name}"
         if part.endswith("norm"):
             entries += norm(path, name, layers)
             continue
@@ -189,3 +200,15 @@ def masked_lm_table(names: Names, config: Config, pairs: bool = False) -> list[E
     if pairs:
         entries += dense("nsp_head", names.pair_head)
     return entries
+
+
+def discriminator_table(names: Names, config: Config) -> list[Entry]:
+    """The entries of the encoder and of ELECTRA's head that tells replaced tokens.
+
+    Args:
+      names: of the family.
+      config: of the discriminator.
+    """
+    entries, head = backbone_table(names, config), "discriminator_head"
+    entries += dense(f"{head}/dense", f"{names.discriminator}.dense")
+    return entries + dense(f"{head}/score", f"{names.discriminator}.dense_prediction")

@@ -4,7 +4,14 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from plmjax.errors import UserError
 from plmjax.huggingface.keys import Entry
+
+ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "tanh": "tanh"}
+"""Our names of activations to theirs."""
+
+_OURS_ALONE = ("vocab_multiple", "dtype", "scan", "remat", "mask_value")
+"""Fields of Configs that config.json has no place for and that change nothing of the model."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,3 +35,33 @@ class Family:
     to_settings: Callable[[Any], dict[str, Any]]
     from_settings: Callable[[Mapping[str, Any]], Any]
     table: Callable[[Any, str], list[Entry]]
+
+
+def check_same(config: Any, back: Any, model: str) -> None:
+    """Checks that config.json says what `config` is.
+
+    Args:
+      config: ours. back: what its fields of config.json become.
+      model: their name of the family.
+
+    Raises:
+      UserError: for the first field that comes back as another.
+    """
+    for field in dataclasses.fields(config):
+        given, found = getattr(config, field.name), getattr(back, field.name)
+        if given != found and field.name not in _OURS_ALONE:
+            raise UserError(
+                f"config.model.{field.name}={given} has no place in transformers' {model},"
+                f" which has {found} there"
+            )
+
+
+def check_fixed(settings: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
+    """Checks the fields of config.json that have one value here.
+
+    Raises:
+      UserError: for the first that has another; one that is missing counts as right.
+    """
+    for name, value in fixed.items():
+        if settings.get(name, value) != value:
+            raise UserError(f"config.json has {name}={settings[name]}; only {value} is known here")

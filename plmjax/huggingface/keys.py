@@ -85,6 +85,7 @@ TRANSFORMS: dict[str, tuple[Callable, Callable]] = {
         lambda x, s: x.reshape(-1, x.shape[-1]),
     ),
     "vocab": (_rows_padded, lambda x, s: x[: s.vocab_size]),
+    "vocab_columns": (lambda x, s: _rows_padded(x.T, s), lambda x, s: x[: s.vocab_size].T),
     "to_heads": (
         lambda x, s: x.T.reshape(-1, s.num_heads, s.head_size),
         lambda x, s: x.reshape(len(x), -1).T,

@@ -1,6 +1,7 @@
 """BERT (Devlin et al. 2019), as in google-research/bert modeling.py."""
 
 import dataclasses
+from typing import Any
 
 import flax.linen as nn
 import flax.struct
@@ -12,6 +13,7 @@ from plmjax.models.base import TransformerConfig
 from plmjax.nn.blocks import Block
 from plmjax.nn.dense import dense
 from plmjax.nn.embeddings import TokenTable
+from plmjax.nn.heads import MaskedLMHead
 from plmjax.nn.initializers import bert_normal, named
 from plmjax.nn.layer_settings import LayerSettings
 from plmjax.nn.norms import dropout, layer_norm
@@ -38,8 +40,12 @@ class Config(TransformerConfig):
     max_relative: R of NEZHA's relative positions, in place of a table; 0 for none.
     token_types, task_types: rows of these tables; 0 for no table.
     embedding_size: E, where embeddings are narrower and projected to D (ALBERT, ELECTRA); 0 for D.
+    languages: rows of the table of language embeddings (XLM); 0 for no table.
     groups: how many groups of layers share their parameters (ALBERT); 0 for no sharing.
+    causal: whether a token sees only itself and those before it (XLM's CLM).
     pooler: whether there is a projection of the first position.
+    head_transform: whether hidden states go through a projection before the head's table; XLM's do
+      not.
     """
 
     vocab_size: int = 30522
@@ -48,9 +54,12 @@ class Config(TransformerConfig):
     max_relative: int = 0
     token_types: int = 2
     task_types: int = 0
+    languages: int = 0
     embedding_size: int = 0
     groups: int = 0
+    causal: bool = False
     pooler: bool = True
+    head_transform: bool = True
 
     def __post_init__(self):
         super().__post_init__()
@@ -58,6 +67,12 @@ class Config(TransformerConfig):
             raise UserError(
                 f"config.model.groups={self.groups} is no number of groups of"
                 f" {self.num_layers} layers; give 0 (none share) to {self.num_layers}"
+            )
+        if not self.head_transform and self.embedding_width != self.hidden_size:
+            raise UserError(
+                f"config.model.embedding_size={self.embedding_size} is not hidden_size="
+                f"{self.hidden_size}, and config.model.head_transform=False leaves nothing between"
+                " them; set head_transform=True, or embedding_size=0"
             )
 
     @property
@@ -74,6 +89,10 @@ class Config(TransformerConfig):
     def layers(self) -> tuple[LayerSettings, ...]:
         """What each layer is."""
         return (self.layer(max_relative=self.max_relative),) * self.num_layers
+
+    def masked_lm_head(self, **fields: Any) -> MaskedLMHead:
+        """What predicts masked tokens."""
+        return super().masked_lm_head(transform=self.head_transform, **fields)
 
 
 def _mini(num_layers: int, hidden_size: int) -> Config:
@@ -127,6 +146,7 @@ class Bert(nn.Module):
         self.position_table = table("position_embedding", c.max_positions, POSITIONS)
         self.type_table = table("type_embedding", c.token_types, TYPES)
         self.task_table = table("task_embedding", c.task_types, TYPES)
+        self.language_table = table("language_embedding", c.languages, TYPES)
         self.embedding_norm = layer_norm(c.layer_norm_epsilon, c.dtype)
         if width != c.hidden_size:
             axes = (EMBED, WIDTH)
@@ -146,6 +166,7 @@ class Bert(nn.Module):
         positions_BL: jax.Array | None = None,
         segment_ids_BL: jax.Array | None = None,
         tasks_BL: jax.Array | None = None,
+        languages_BL: jax.Array | None = None,
     ) -> Output:
         """Encodes a batch.
 
@@ -159,6 +180,8 @@ class Bert(nn.Module):
           positions_BL: int from 0; 0, 1, 2, ... where None.
           segment_ids_BL: int; tokens attend only to those with the same number. None for one text.
           tasks_BL: int, rows of the task table; 0 where None.
+          languages_BL: int, rows of the language table; None adds nothing. Not read without a
+            table.
         """
         c = self.config
         x_BLE = self.token_table(tokens_BL)
@@ -171,11 +194,13 @@ class Bert(nn.Module):
         if self.task_table is not None:
             tasks = jnp.zeros_like(tokens_BL) if tasks_BL is None else tasks_BL
             x_BLE += self.task_table.astype(c.dtype)[tasks]
+        if self.language_table is not None and languages_BL is not None:
+            x_BLE += self.language_table.astype(c.dtype)[languages_BL]
         x_BLD = dropout(self.embedding_norm(x_BLE), c.hidden_dropout, self, train)
         if c.embedding_width != c.hidden_size:
             x_BLD = self.embedding_projection(x_BLD)
         x_BLD = constrain(x_BLD, BATCH, LENGTH, WIDTH)
-        visible = Visible(attention_mask_BL, segment_ids_BL)
+        visible = Visible(attention_mask_BL, segment_ids_BL, causal=c.causal)
         hidden_BLD, layers_NBLD = self.encoder(x_BLD, visible, train, all_hidden)
         if all_hidden:
             layers_NBLD = jnp.concatenate([x_BLD[None], layers_NBLD])

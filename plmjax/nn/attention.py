@@ -24,14 +24,24 @@ class Attention(nn.Module):
     Where `visible.start` is given, keys and values are kept in the collection `cache`, [B, M, H, K]
     each: those of a call's L places are written at `start` and the rest is as earlier calls left
     it. A source is looked at in the call that has it and remembered for those that have not.
+
+    Attributes:
+      settings: of the layer. cross: whether keys and values are made of the source.
+      width: of the result; 0 for that of what queries are made of.
     """
 
     settings: LayerSettings
     cross: bool = False
+    width: int = 0
 
     @nn.compact
     def __call__(
-        self, x_BLD: jax.Array, visible: Visible, train: bool, keys_BMD: jax.Array | None = None
+        self,
+        x_BLD: jax.Array,
+        visible: Visible,
+        train: bool,
+        keys_BMD: jax.Array | None = None,
+        values_BMD: jax.Array | None = None,
     ) -> jax.Array:
         """Attends within each row.
 
@@ -40,9 +50,10 @@ class Attention(nn.Module):
           visible: which keys may be attended to.
           train: whether dropout is on; needs the rng `dropout`.
           keys_BMD: what keys and values are made of; default x_BLD, or the source.
+          values_BMD: what values are made of, if not of that; its D may be another.
 
         Returns:
-          float [B, L, D], `dtype`, after the output projection.
+          float [B, L, D], `dtype`, after the output projection; D is `width`.
         """
         s = self.settings
         if keys_BMD is None:
@@ -55,11 +66,10 @@ class Attention(nn.Module):
         key_BMHK = value_BMHK = None
         if keys_BMD is not None:
             shape = (*keys_BMD.shape[:2], s.num_heads, s.head_size)
+            values_ND = keys_ND if values_BMD is None else values_BMD
             key_BMHK, value_BMHK = (
-                constrain(
-                    self.heads(name, keys_ND).reshape(shape), BATCH, LENGTH, HEADS, HEAD_WIDTH
-                )
-                for name in ("key", "value")
+                constrain(self.heads(name, of).reshape(shape), BATCH, LENGTH, HEADS, HEAD_WIDTH)
+                for name, of in (("key", keys_ND), ("value", values_ND))
             )
         if s.rotary_base and not self.cross:
             places_L = visible.query_places(x_BLD.shape[1])
@@ -68,7 +78,7 @@ class Attention(nn.Module):
         if visible.start is not None:
             key_BMHK, value_BMHK = self._kept(key_BMHK, value_BMHK, visible)
         mixed_BLHK = self.mix(query_BLHK, key_BMHK, value_BMHK, visible, train)
-        width, axes = x_BLD.shape[-1], (HEADS, HEAD_WIDTH, EMBED)
+        width, axes = self.width or x_BLD.shape[-1], (HEADS, HEAD_WIDTH, EMBED)
         out = kernel_init(s, s.num_heads * s.head_size, adds=True)
         return dense(width, axes, (WIDTH,), out, s.dtype, "output", s.bias)(mixed_BLHK)
 

@@ -45,7 +45,26 @@ def rms_norm(epsilon: float, dtype: DTypeLike, name: str | None = None) -> nn.RM
     )
 
 
-NORMS = {"layer": layer_norm, "unbiased": unbiased_norm, "rms": rms_norm}
+class NoNorm(nn.Module):
+    """A scale and a bias for each element in place of a norm, without statistics (MobileBERT)."""
+
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Float [..., D] to the same in `dtype`."""
+        shape = x.shape[-1:]
+        scale_D = self.param("scale", named(nn.initializers.ones, WIDTH), shape, jnp.float32)
+        bias_D = self.param("bias", named(nn.initializers.zeros, WIDTH), shape, jnp.float32)
+        return (x * scale_D + bias_D).astype(self.dtype)
+
+
+def no_norm(epsilon: float, dtype: DTypeLike, name: str | None = None) -> NoNorm:
+    """`NoNorm`; there is nothing that an epsilon could be added to."""
+    return NoNorm(dtype, name=name)
+
+
+NORMS = {"layer": layer_norm, "unbiased": unbiased_norm, "rms": rms_norm, "no_norm": no_norm}
 """By the names that configs use."""
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import optax
 
 from plmjax.nn.dense import dense
-from plmjax.nn.heads import MaskedLMHead
 from plmjax.nn.initializers import bert_normal
 from plmjax.objectives.token_prediction import cross_entropy
 from plmjax.parallel.rules import EMBED, TYPES
@@ -19,8 +18,9 @@ from plmjax.types import OVERFLOW, Batch, Loss, Mean, Spec
 class BertPretraining(nn.Module):
     """Mean cross-entropy over masked positions plus, optionally, over sentence pairs.
 
-    The head and its logits run on the M masked positions only. The backbone is an encoder with a
-    `config`, a `token_table` and an output of `hidden_BLD` and `pooled_BD`.
+    The head, which is the one of `backbone.config.masked_lm_head()`, and its logits run on the M
+    masked positions only. The backbone is an encoder with a `config`, a `token_table` and an output
+    of `hidden_BLD` and `pooled_BD`.
     Source: google-research/bert run_pretraining.py.
 
     Attributes:
@@ -34,7 +34,7 @@ class BertPretraining(nn.Module):
     labels: int = 2
     task: str = "nsp"
 
-    optional_keys: ClassVar[tuple[str, ...]] = ("segment_ids", "positions")
+    optional_keys: ClassVar[tuple[str, ...]] = ("segment_ids", "positions", "languages")
     """Batch keys that are read where they are."""
 
     predicts: ClassVar[str] = "mlm"
@@ -48,9 +48,7 @@ class BertPretraining(nn.Module):
 
     def setup(self):
         c = self.backbone.config
-        self.mlm_head = MaskedLMHead(
-            c.activation, c.layer_norm_epsilon, c.initializer_range, c.dtype
-        )
+        self.mlm_head = c.masked_lm_head()
         if self.labels:
             init = bert_normal(c.initializer_range)
             self.nsp_head = dense(self.labels, (EMBED, TYPES), (TYPES,), init, c.dtype)
@@ -77,7 +75,8 @@ class BertPretraining(nn.Module):
           batch: `tokens`, `token_types`, `attention_mask` int [B, L]; `masked_positions`,
             `masked_targets` int [B, M] and `masked_weights` float [B, M], 0 where a slot is
             unused; with `labels` `label` int [B] and `label_weights` float [B]. Where documents
-            are packed, `segment_ids` and `positions` int [B, L].
+            are packed, `segment_ids` and `positions` int [B, L]; for a backbone with language
+            embeddings `languages` int [B, L].
           train: whether dropout is on; needs the rng `dropout`.
         """
         output, logits_BMV = self._encode(batch, train)
@@ -102,7 +101,8 @@ class BertPretraining(nn.Module):
         c = self.backbone.config
         rows, length = spec["tokens"][0]
         positions = rows * spec["masked_positions"][0][1]
-        head = positions * c.hidden_size * (c.hidden_size + c.vocab_size)
+        transform = c.hidden_size * c.masked_lm_head().transform
+        head = positions * c.hidden_size * (transform + c.vocab_size)
         return self.backbone.forward_flops(rows, length) + 2.0 * head
 
     @nn.nowrap
@@ -121,6 +121,8 @@ class BertPretraining(nn.Module):
             batch["label"] = random.integers(self.labels, size=slots[:1], dtype=np.int32)
         if "positions" in spec:
             batch["positions"][:] = np.arange(length)
+        if "languages" in spec:
+            batch["languages"][:] = 0
         if OVERFLOW in spec:
             batch[OVERFLOW][:] = 0
         return batch

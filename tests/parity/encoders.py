@@ -99,7 +99,11 @@ def build(family: str, config: Config) -> Any:
     """The model with weights that all matter, biases and norms too."""
     oracle = ORACLES[family]
     torch.manual_seed(0)
-    model = getattr(transformers, oracle.model)(oracle.config(config)).train()
+    return randomized(getattr(transformers, oracle.model)(oracle.config(config)).train())
+
+
+def randomized(model: Any, gain: float = 1.5) -> Any:
+    """The model, with new weights that all matter; a kernel makes numbers `gain` times as large."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -107,8 +111,8 @@ def build(family: str, config: Config) -> Any:
             if "embeddings." in name and parameter.ndim == 2:
                 parameter.copy_(0.3 * noise)
             elif parameter.ndim == 2:
-                parameter.copy_(1.5 * noise / parameter.shape[1] ** 0.5)
-            elif "norm.weight" in name.lower():
+                parameter.copy_(gain * noise / parameter.shape[1] ** 0.5)
+            elif name.endswith("weight"):  # of a norm
                 parameter.copy_(1.0 + 0.3 * noise)
             else:
                 parameter.copy_(0.2 * noise)
