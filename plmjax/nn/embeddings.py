@@ -1,5 +1,7 @@
 """Embedding tables."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,7 @@ class TokenTable(nn.Module):
     The table has `vocab_size` rows rounded up to `multiple`, which keeps matrix products aligned
     and lets the vocabulary be split over devices. The extra rows start at zero and get no
     gradient, and their logits are NEVER, so they cannot be chosen.
+    `make_init` makes the initialiser from `initializer_range`.
     """
 
     vocab_size: int
@@ -26,6 +29,7 @@ class TokenTable(nn.Module):
     multiple: int
     initializer_range: float
     dtype: DTypeLike
+    make_init: Callable[[float], Initializer] = bert_normal
 
     @property
     def rows(self) -> int:
@@ -35,7 +39,7 @@ class TokenTable(nn.Module):
     def setup(self):
         self.embedding = self.param(
             "embedding",
-            named(self._padded(bert_normal(self.initializer_range)), VOCAB, EMBED),
+            named(self._padded(self.make_init(self.initializer_range)), VOCAB, EMBED),
             (self.rows, self.width),
             jnp.float32,
         )
