@@ -20,8 +20,8 @@ class TokenTable(nn.Module):
 
     The table has `vocab_size` rows rounded up to `multiple`, which keeps matrix products aligned
     and lets the vocabulary be split over devices. The extra rows start at zero and get no
-    gradient, and their logits are NEVER, so they cannot be chosen.
-    `make_init` makes the initialiser from `initializer_range`.
+    gradient, and their logits are NEVER, so they cannot be chosen. `make_init` makes the
+    initialiser from `initializer_range`.
     """
 
     vocab_size: int

@@ -237,9 +237,8 @@ def test_decoding_with_a_cache_is_the_full_pass_place_by_place(name, scan):
     params = tree(name, theirs(name)[0], config)["backbone"]
     module, mask = T5(config), batch["decoder_attention_mask"]
     source_mask = batch["attention_mask"]
-    source, _ = module.apply(
-        {"params": params}, batch["tokens"], source_mask, train=False, method="encode"
-    )
+    encode = jax.jit(functools.partial(module.apply, train=False, method="encode"))
+    source, _ = encode({"params": params}, batch["tokens"], source_mask)
 
     @jax.jit
     def step(cache, tokens, source, start):
@@ -271,7 +270,9 @@ def test_scanned_and_unscanned_are_equal_and_so_is_remat():
     for fields in ({"scan": False}, {"remat": "full"}):
         config = dataclasses.replace(CASES[name], **fields)
         params = {"params": tree(name, theirs(name)[0], config)}
-        logits = Seq2SeqLM(T5(config)).apply(params, batch_of(name), method="logits")
+        logits = jax.jit(functools.partial(Seq2SeqLM(T5(config)).apply, method="logits"))(
+            params, batch_of(name)
+        )
         values.append(logits[..., : config.vocab_size])
     real = batch_of(name)["decoder_attention_mask"] == 1
     for other in values[1:]:
@@ -287,6 +288,7 @@ def test_packed_pairs_are_as_if_alone():
     segments = np.array([[1] * sizes[0] + [2] * sizes[1]])
     decoder_segments = np.array([[1] * 4 + [2] * 9])
 
+    @jax.jit
     def run(tokens, decoder_tokens, **segments):
         masks = [np.ones(x.shape, np.int32) for x in (tokens, decoder_tokens)]
         arguments = (tokens, masks[0], decoder_tokens, masks[1])
@@ -326,7 +328,8 @@ def test_fresh_weights_have_the_deviations_of_the_paper():
     fields |= {"vocab_size": 2000, "vocab_multiple": 1, "num_layers": 8}
     config = dataclasses.replace(PRESETS["v1.1-small"], **fields)
     batch = {key: jnp.ones_like(x) for key, x in batch_of("tiny").items()}
-    params = Seq2SeqLM(T5(config)).init(jax.random.key(0), batch, train=False)["params"]
+    fresh = jax.jit(functools.partial(Seq2SeqLM(T5(config)).init, train=False))
+    params = fresh(jax.random.key(0), batch)["params"]
     found = {path: float(x.std()) for path, x in leaves(nn.meta.unbox(params)).items()}
     expected = {
         "query/kernel": (64 * 32) ** -0.5,
