@@ -114,9 +114,9 @@ class Attention(nn.Module):
             )
         if s.scale_scores:
             scores_BHLM = scores_BHLM * s.head_size**-0.5
-        if visible.bias_HLM is not None:
-            scores_BHLM += visible.bias_HLM
         seen = visible.of_source() if self.cross else visible
+        if seen.bias_HLM is not None:
+            scores_BHLM += seen.bias_HLM
         adder_BLM = seen.adder(L, s.mask_value, 0 if self.cross else s.reach)
         probabilities_BHLM = jax.nn.softmax(scores_BHLM + adder_BLM[:, None]).astype(s.dtype)
         probabilities_BHLM = dropout(probabilities_BHLM, s.attention_dropout, self, train)

@@ -39,3 +39,50 @@ def rotated(x_BLHK: jax.Array, places_L: jax.Array, base: float) -> jax.Array:
     first, second = jnp.split(x_BLHK.astype(jnp.float32), 2, axis=-1)
     turned = (first * cosine_LHK - second * sine_LHK, second * cosine_LHK + first * sine_LHK)
     return jnp.concatenate(turned, axis=-1).astype(x_BLHK.dtype)
+
+
+def relative_buckets(
+    offsets: jax.Array, buckets: int, max_distance: int, bidirectional: bool
+) -> jax.Array:
+    """T5's numbers of the distances between keys and queries: int32, the shape of `offsets`.
+
+    The first half of the numbers are distances of their own, the others grow as the logarithm up to
+    max_distance, and what is farther has the last. With `bidirectional` keys behind the query have
+    half of all numbers; without, they all have 0, the number of the query itself. The rounding is
+    that of float32. Source: tensorflow/mesh transformer_layers.py.
+
+    Args:
+      offsets: int, the key's place less the query's.
+      buckets: how many numbers there are.
+      max_distance: more than half of the numbers of one direction.
+      bidirectional: whether queries see keys behind them.
+    """
+    each = buckets // 2 if bidirectional else buckets
+    exact = each // 2
+    # A table of all distances, so that every device rounds alike.
+    distance = np.arange(max_distance + 1)
+    times = (np.maximum(distance, exact) / exact).astype(np.float32)
+    share = np.log(times) / np.float32(np.log(max_distance / exact))
+    large = np.minimum(exact + (share * (each - exact)).astype(np.int32), each - 1)
+    table = jnp.asarray(np.where(distance < exact, distance, large).astype(np.int32))
+    far = jnp.abs(offsets) if bidirectional else jnp.maximum(-offsets, 0)
+    found = table[jnp.minimum(far, max_distance)]
+    return found + each * (offsets > 0) if bidirectional else found
+
+
+def along_diagonals(values_HW: jax.Array, length: int) -> jax.Array:
+    """A matrix [H, L, M] with one value a diagonal: that of i, j is number j - i + L - 1.
+
+    It is cut from copies of the row that lie one after the other, which takes no gather, and its
+    gradient no scatter.
+
+    Args:
+      values_HW: of W = L + M - 1 diagonals, from the lower left to the upper right.
+      length: L.
+    """
+    heads, width = values_HW.shape
+    rows_HLW = jnp.broadcast_to(
+        jnp.pad(values_HW, ((0, 0), (0, 1)))[:, None], (heads, length, width + 1)
+    )
+    flat = rows_HLW.reshape(heads, -1)[:, length - 1 :][:, : length * width]
+    return flat.reshape(heads, length, width)[:, :, : width - length + 1]

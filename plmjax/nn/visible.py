@@ -18,10 +18,14 @@ class Visible:
     causal: whether only keys at or before the query's place.
     start: int scalar, the place of the first query, where keys and values are kept in the
       collection `cache`; None without a cache.
-    bias_HLM: float32, added to the scores of all layers (T5's relative positions); None for none.
+    bias_HLM: float32, added to the scores of all layers' self-attention (T5's relative positions);
+      None for none.
     source_BSD: what cross-attention looks at; None where there is none, or where a cache holds its
       keys and values already.
     source_mask_BS: int, 1 for what may be looked at.
+    source_segments_BS: int, of the source: only within the number that segments_BL has for the
+      query; None for all.
+    key_segments_BM: int, of the keys, where they are not those of the queries.
     layer: int scalar, the number of the layer, filled in by the stack.
     """
 
@@ -32,6 +36,8 @@ class Visible:
     bias_HLM: jax.Array | None = None
     source_BSD: jax.Array | None = None
     source_mask_BS: jax.Array | None = None
+    source_segments_BS: jax.Array | None = None
+    key_segments_BM: jax.Array | None = None
     layer: jax.Array | int = 0
 
     def query_places(self, length: int) -> jax.Array:
@@ -51,7 +57,9 @@ class Visible:
         """
         is_allowed = self.mask_BM[:, None, :] == 1
         if self.segments_BL is not None:
-            is_allowed = is_allowed & (self.segments_BL[:, :, None] == self.segments_BL[:, None, :])
+            own, keys = self.segments_BL, self.key_segments_BM
+            keys = own if keys is None else keys
+            is_allowed = is_allowed & (own[:, :, None] == keys[:, None, :])
         behind_LM = self.query_places(length)[:, None] - self.key_places()
         if self.causal:
             is_allowed = is_allowed & (behind_LM >= 0)
@@ -64,5 +72,7 @@ class Visible:
         return jnp.where(self.allowed(length, reach), 0.0, mask_value)
 
     def of_source(self) -> "Visible":
-        """The same for cross-attention: every query sees the whole source."""
-        return Visible(self.source_mask_BS, layer=self.layer)
+        """The same for cross-attention: a query sees the whole source, or its segment of it."""
+        keys = self.source_segments_BS
+        segments = None if keys is None else self.segments_BL
+        return Visible(self.source_mask_BS, segments, key_segments_BM=keys, layer=self.layer)

@@ -1,0 +1,296 @@
+"""T5 1.0 (Raffel et al. 2020) and 1.1, encoder-decoders with relative positions.
+
+Sources: google-research/text-to-text-transfer-transformer (sizes, released_checkpoints.md) and
+tensorflow/mesh (transformer.py, transformer_layers.py).
+"""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from plmjax.errors import UserError
+from plmjax.models import seq2seq
+from plmjax.models.seq2seq import Output
+from plmjax.nn.blocks import Block
+from plmjax.nn.embeddings import TokenTable
+from plmjax.nn.initializers import named
+from plmjax.nn.layer_settings import LayerSettings
+from plmjax.nn.norms import dropout, rms_norm
+from plmjax.nn.positions import along_diagonals, relative_buckets
+from plmjax.nn.stack import Stack
+from plmjax.nn.visible import Visible
+from plmjax.parallel.rules import BATCH, HEADS, LENGTH, POSITIONS, WIDTH, constrain
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(seq2seq.Config):
+    """All there is to know of a T5. Nothing has a bias, norms come first and are RMS norms.
+
+    gated: whether the feed-forward has a second, linear projection in (1.1).
+    tied: whether the decoder's output, times the root of 1 / D, is scored with the token table;
+      without, there is a table for the output (1.1).
+    buckets, max_distance: of relative positions, see `plmjax.nn.positions.relative_buckets`.
+    hidden_dropout: also of the feed-forward's inner layer.
+    initializer_range: of the token table; kernels follow their number of inputs.
+    """
+
+    vocab_size: int = 32_128
+    head_size: int = 64
+    activation: str = "relu"
+    gated: bool = False
+    tied: bool = True
+    buckets: int = 32
+    max_distance: int = 128
+    layer_norm_epsilon: float = 1e-6
+    initializer_range: float = 1.0
+    mask_value: float = -1e9
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.buckets < 4:
+            raise UserError(
+                f"buckets={self.buckets} are too few for two directions; give 4 or more"
+            )
+        if self.max_distance <= self.buckets // 2:
+            raise UserError(
+                f"max_distance={self.max_distance} is within the {self.buckets // 2} distances that"
+                f" have a bucket of their own; give more, or less than buckets={self.buckets}"
+            )
+
+    @property
+    def longest(self) -> int:
+        """The longest sequence: no table limits it."""
+        return 1 << 30
+
+    @property
+    def encoder_layers(self) -> tuple[LayerSettings, ...]:
+        """What each layer of the encoder is."""
+        return (self.layer(**self._values),) * self.num_layers
+
+    @property
+    def decoder_layers(self) -> tuple[LayerSettings, ...]:
+        """What each layer of the decoder is."""
+        return (self.decoder_layer(**self._values),) * self.decoder_depth
+
+    @property
+    def _values(self) -> dict[str, Any]:
+        return {
+            "gated": self.gated,
+            "bias": False,
+            "mlp_dropout": self.hidden_dropout,
+            "fan_in": True,
+            "norm": "rms",
+            "norm_first": True,
+            "scale_scores": False,
+        }
+
+
+def _size(num_layers: int, hidden_size: int, num_heads: int, mlp_size: int, **fields) -> Config:
+    shape = {"num_layers": num_layers, "hidden_size": hidden_size, "num_heads": num_heads}
+    return Config(**shape, mlp_size=mlp_size, **fields)
+
+
+_V1_1 = {
+    "gated": True,
+    "activation": "gelu_tanh",
+    "tied": False,
+    "hidden_dropout": 0.0,
+    "attention_dropout": 0.0,
+}
+
+PRESETS = {
+    "small": _size(6, 512, 8, 2048),
+    "base": _size(12, 768, 12, 3072),
+    "large": _size(24, 1024, 16, 4096),
+    "3b": _size(24, 1024, 32, 16_384, head_size=128),
+    "11b": _size(24, 1024, 128, 65_536, head_size=128),
+    "v1.1-small": _size(8, 512, 6, 1024, **_V1_1),
+    "v1.1-base": _size(12, 768, 12, 2048, **_V1_1),
+    "v1.1-large": _size(24, 1024, 16, 2816, **_V1_1),
+    "v1.1-xl": _size(24, 2048, 32, 5120, **_V1_1),
+    "v1.1-xxl": _size(24, 4096, 64, 10_240, **_V1_1),
+}
+"""The published sizes. Those of 1.1 are pretrained without dropout; fine-tuning turns 0.1 on."""
+
+
+class Tower(nn.Module):
+    """One of the two stacks, with its table of relative positions and its norm."""
+
+    config: Config
+    layers: tuple[LayerSettings, ...]
+
+    @nn.compact
+    def __call__(
+        self, x_BLD: jax.Array, visible: Visible, train: bool, all_hidden: bool
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """From embeddings to the last layer, and None or all of them [N, B, L, D].
+
+        The encoder's keys before and behind the query have different buckets; a decoder, which is
+        causal, sees none behind it.
+        """
+        c = self.config
+        init = named(nn.initializers.normal(c.hidden_size**-0.5), POSITIONS, HEADS)
+        table_PH = self.param("relative_bias", init, (c.buckets, self.layers[0].num_heads))
+        visible = visible.replace(bias_HLM=self._bias(table_PH, visible, x_BLD.shape[1]))
+        x_BLD = dropout(x_BLD, c.hidden_dropout, self, train)
+        x_BLD = constrain(x_BLD, BATCH, LENGTH, WIDTH)
+        stack = Stack(Block, self.layers, c.scan, c.remat, name="stack")
+        hidden_BLD, all_NBLD = stack(x_BLD, visible, train, all_hidden)
+        hidden_BLD = rms_norm(c.layer_norm_epsilon, c.dtype, "final_norm")(hidden_BLD)
+        hidden_BLD = dropout(hidden_BLD, c.hidden_dropout, self, train)
+        if all_hidden:
+            all_NBLD = jnp.concatenate([x_BLD[None], all_NBLD[:-1], hidden_BLD[None]])
+        return hidden_BLD, all_NBLD
+
+    def _bias(self, table_PH: jax.Array, visible: Visible, length: int) -> jax.Array:
+        """What scores get for how far keys are from queries: float32 [H, L, M]."""
+        c, keys = self.config, visible.mask_BM.shape[1]
+        last = visible.query_places(length)[-1]
+        offsets_W = jnp.arange(length + keys - 1) - last
+        buckets_W = relative_buckets(offsets_W, c.buckets, c.max_distance, not visible.causal)
+        return along_diagonals(table_PH[buckets_W].T, length)
+
+
+class T5(nn.Module):
+    """The encoder, the decoder and the head."""
+
+    config: Config
+
+    def setup(self):
+        c = self.config
+
+        def table(stddev: float) -> TokenTable:
+            shape = (c.vocab_size, c.hidden_size, c.vocab_multiple)
+            return TokenTable(*shape, stddev, c.dtype, nn.initializers.normal)
+
+        self.token_table = table(c.initializer_range)
+        self.encoder = Tower(c, c.encoder_layers)
+        self.decoder = Tower(c, c.decoder_layers)
+        if not c.tied:
+            self.head = table(c.hidden_size**-0.5)
+
+    def __call__(
+        self,
+        tokens_BS: jax.Array,
+        source_mask_BS: jax.Array,
+        decoder_tokens_BL: jax.Array,
+        decoder_mask_BL: jax.Array,
+        *,
+        train: bool,
+        all_hidden: bool = False,
+        source_positions_BS: jax.Array | None = None,
+        positions_BL: jax.Array | None = None,
+        source_segment_ids_BS: jax.Array | None = None,
+        segment_ids_BL: jax.Array | None = None,
+    ) -> Output:
+        """`encode`, then `decode` of all places at once; see there for the arguments.
+
+        Positions are taken because other families read them: here only distances count, which are
+        the same wherever a text begins.
+        """
+        options = {"train": train, "all_hidden": all_hidden}
+        source_BSD, all_source_NBSD = self.encode(
+            tokens_BS, source_mask_BS, segment_ids_BS=source_segment_ids_BS, **options
+        )
+        hidden_BLD, all_hidden_NBLD = self.decode(
+            decoder_tokens_BL,
+            decoder_mask_BL,
+            source_BSD,
+            source_mask_BS,
+            source_segment_ids_BS=source_segment_ids_BS,
+            segment_ids_BL=segment_ids_BL,
+            **options,
+        )
+        if self.is_initializing():
+            self.logits(hidden_BLD)  # so that the head has parameters
+        return Output(hidden_BLD, source_BSD, all_hidden_NBLD, all_source_NBSD)
+
+    def encode(
+        self,
+        tokens_BS: jax.Array,
+        source_mask_BS: jax.Array,
+        *,
+        train: bool,
+        all_hidden: bool = False,
+        positions_BS: jax.Array | None = None,
+        segment_ids_BS: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """Encodes the source.
+
+        Args:
+          tokens_BS: int ids in [0, vocab_size).
+          source_mask_BS: int, 1 for real tokens, 0 for padding.
+          train: whether dropout is on; needs the rng `dropout`.
+          all_hidden: whether to return every layer's output.
+          positions_BS: not read.
+          segment_ids_BS: int; tokens attend only to those with the same number. None for one text.
+
+        Returns:
+          float [B, S, D], `dtype`, and None or all layers [N, B, S, D].
+        """
+        visible = Visible(source_mask_BS, segment_ids_BS)
+        return self.encoder(self.token_table(tokens_BS), visible, train, all_hidden)
+
+    def decode(
+        self,
+        decoder_tokens_BL: jax.Array,
+        decoder_mask_BL: jax.Array,
+        source_BSD: jax.Array | None,
+        source_mask_BS: jax.Array,
+        *,
+        train: bool,
+        all_hidden: bool = False,
+        positions_BL: jax.Array | None = None,
+        source_segment_ids_BS: jax.Array | None = None,
+        segment_ids_BL: jax.Array | None = None,
+        start: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """Decodes; each place sees itself, those before it, and the source.
+
+        With `start` the tokens are the places `start` to start + L - 1 of M, and what earlier calls
+        left of the others is read from the collection `cache`: apply with `mutable=["cache"]` and
+        hand the cache that comes back to the next call. The source is kept too: None where an
+        earlier call had it.
+
+        Args:
+          decoder_tokens_BL: int ids in [0, vocab_size), the first of them the padding's.
+          decoder_mask_BL: int, 1 for real tokens, 0 for padding; of all M places with `start`.
+          source_BSD: what `encode` returned.
+          source_mask_BS: int, as given to `encode`.
+          train: whether dropout is on; needs the rng `dropout`.
+          all_hidden: whether to return every layer's output.
+          positions_BL: not read.
+          source_segment_ids_BS, segment_ids_BL: int; tokens attend only to those with the same
+            number, in the source too. Both or none.
+          start: int scalar.
+
+        Returns:
+          float [B, L, D], `dtype`, and None or all layers [N, B, L, D].
+        """
+        visible = Visible(
+            decoder_mask_BL,
+            segment_ids_BL,
+            causal=True,
+            start=start,
+            source_BSD=source_BSD,
+            source_mask_BS=source_mask_BS,
+            source_segments_BS=source_segment_ids_BS,
+        )
+        x_BLD = self.token_table(decoder_tokens_BL)
+        return self.decoder(x_BLD, visible, train, all_hidden)
+
+    def logits(self, hidden_BLD: jax.Array) -> jax.Array:
+        """Scores of the next token at each place: float32 [B, L, V], V padded."""
+        if not self.config.tied:
+            return self.head.logits(hidden_BLD)
+        return self.token_table.logits(hidden_BLD * self.config.hidden_size**-0.5)
+
+    @nn.nowrap
+    def forward_flops(self, rows: int, source_length: int, length: int) -> float:
+        """Operations of matrix products in one forward pass; see `seq2seq.forward_flops`."""
+        c = self.config
+        layers = c.encoder_layers, c.decoder_layers
+        return seq2seq.forward_flops(*layers, c.hidden_size, rows, source_length, length)
