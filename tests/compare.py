@@ -26,3 +26,15 @@ def deviations(ours: Any, theirs: Any) -> dict[str, float]:
     ours, theirs = leaves(ours), leaves(theirs)
     assert sorted(ours) == sorted(theirs)
     return {path: deviation(ours[path], theirs[path]) for path in ours}
+
+
+def gradient_deviations(ours: Any, theirs: Any) -> dict[str, float]:
+    """`deviations` of gradients, those of key biases relative to the query biases'.
+
+    What is added to all keys alike changes no probability: the true gradient is 0.
+    """
+    found, by_path, expected = deviations(ours, theirs), leaves(ours), leaves(theirs)
+    for path in [path for path in found if path.endswith("key/bias")]:
+        scale = np.abs(expected[path.replace("key/bias", "query/bias")]).max()
+        found[path] = float(np.abs(by_path[path] - expected[path]).max() / scale)
+    return found
