@@ -44,6 +44,7 @@ class Entry:
     layers: the layer's number, or those of the layers that are stacked in ours, as of
       `plmjax.nn.stack.subtrees`; None outside of layers.
     part: (i, n) where ours is the i-th of n equal parts of theirs, along `axis`.
+    shape: where its heads are not the model's (a decoder's beside its encoder); None for those.
     """
 
     ours: str
@@ -52,6 +53,7 @@ class Entry:
     layers: Layers = None
     part: tuple[int, int] = (0, 1)
     axis: int = -1
+    shape: Shape | None = None
 
     @property
     def is_stacked(self) -> bool:
@@ -126,7 +128,7 @@ def to_ours(tensors: Mapping[str, np.ndarray], table: Iterable[Entry], shape: Sh
     """
     left, tree = set(tensors), {}
     for entry in table:
-        parts, (number, count) = [], entry.part
+        parts, (number, count), of = [], entry.part, entry.shape or shape
         for name in entry.names:
             if name not in tensors:
                 raise UserError(f"the tensor {name} is missing; is this another architecture?")
@@ -134,11 +136,11 @@ def to_ours(tensors: Mapping[str, np.ndarray], table: Iterable[Entry], shape: Sh
             tensor = tensors[name]
             try:
                 part = np.split(tensor, count, axis=entry.axis)[number] if count > 1 else tensor
-                parts.append(TRANSFORMS[entry.kind][0](part, shape))
+                parts.append(TRANSFORMS[entry.kind][0](part, of))
             except ValueError:
                 raise UserError(
                     f"the tensor {name} has the shape {tensor.shape}, which does not fit "
-                    f"{shape.num_heads} heads of {shape.head_size}"
+                    f"{of.num_heads} heads of {of.head_size}"
                 ) from None
         _put(tree, entry.ours, np.stack(parts) if entry.is_stacked else parts[0])
     if left:
@@ -154,7 +156,7 @@ def to_theirs(tree: Tree, table: Iterable[Entry], shape: Shape) -> dict[str, np.
         value = _get(tree, entry.ours)
         layers = value if entry.is_stacked else [value]
         for name, layer in zip(entry.names, layers, strict=True):
-            part = TRANSFORMS[entry.kind][1](np.asarray(layer), shape)
+            part = TRANSFORMS[entry.kind][1](np.asarray(layer), entry.shape or shape)
             found.setdefault(name, []).append(part)
             axes[name] = entry.axis
     return {
