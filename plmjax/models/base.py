@@ -5,6 +5,7 @@ from typing import Any
 
 from plmjax.errors import UserError
 from plmjax.nn.activations import ACTIVATIONS
+from plmjax.nn.heads import MaskedLMHead
 from plmjax.nn.layer_settings import LayerSettings
 from plmjax.nn.stack import REMAT_POLICIES
 from plmjax.settings import choose
@@ -76,4 +77,10 @@ class TransformerConfig:
                 "dtype": self.dtype,
                 **fields,
             }
+        )
+
+    def masked_lm_head(self, **fields: Any) -> MaskedLMHead:
+        """What predicts masked tokens; `fields` are what the family says beside BERT's head."""
+        return MaskedLMHead(
+            self.activation, self.layer_norm_epsilon, self.initializer_range, self.dtype, **fields
         )

@@ -9,7 +9,6 @@ import numpy as np
 import optax
 
 from plmjax.nn.dense import dense
-from plmjax.nn.heads import MaskedLMHead
 from plmjax.nn.initializers import bert_normal
 from plmjax.parallel.rules import EMBED, TYPES
 from plmjax.types import OVERFLOW, Batch, Loss, Mean, Spec
@@ -18,8 +17,9 @@ from plmjax.types import OVERFLOW, Batch, Loss, Mean, Spec
 class BertPretraining(nn.Module):
     """Mean cross-entropy over masked positions plus, optionally, over sentence pairs.
 
-    The head and its logits run on the M masked positions only. The backbone is an encoder with a
-    `config`, a `token_table` and an output of `hidden_BLD` and `pooled_BD`.
+    The head, which is the one of `backbone.config.masked_lm_head()`, and its logits run on the M
+    masked positions only. The backbone is an encoder with a `config`, a `token_table` and an output
+    of `hidden_BLD` and `pooled_BD`.
     Source: google-research/bert run_pretraining.py.
 
     Attributes:
@@ -41,9 +41,7 @@ class BertPretraining(nn.Module):
 
     def setup(self):
         c = self.backbone.config
-        self.mlm_head = MaskedLMHead(
-            c.activation, c.layer_norm_epsilon, c.initializer_range, c.dtype
-        )
+        self.mlm_head = c.masked_lm_head()
         if self.labels:
             init = bert_normal(c.initializer_range)
             self.nsp_head = dense(self.labels, (EMBED, TYPES), (TYPES,), init, c.dtype)
