@@ -61,6 +61,22 @@ def causal_batch(config: gpt.Config, size: int, length: int, seed: int) -> dict[
     }
 
 
+def padded_in_front(batch: dict[str, np.ndarray], rows: slice) -> dict[str, np.ndarray]:
+    """The batch with the padding of some rows moved from behind the text to the front.
+
+    These rows have no label: the place it would be predicted from is padding.
+    """
+    length = batch["attention_mask"].shape[1]
+    moved = {key: x.copy() for key, x in batch.items()}
+    for row in range(len(batch["attention_mask"]))[rows]:
+        shift = length - int(batch["attention_mask"][row].sum())
+        for key in ("tokens", "token_types", "attention_mask"):
+            moved[key][row] = np.roll(batch[key][row], shift)
+        moved["label_weights"][row] = 0.0
+        moved["masked_positions"][row] += shift * (batch["masked_weights"][row] > 0)
+    return moved
+
+
 def bert_spec(seq_len: int, batch_size: int, max_predictions: int) -> dict:
     """Shapes and dtypes of the batches that `config.data` describes."""
     masking = masking_config("token", max_predictions=max_predictions)

@@ -80,7 +80,8 @@ class Attention(nn.Module):
         mixed_BLHK = self.mix(query_BLHK, key_BMHK, value_BMHK, visible, train)
         width, axes = self.width or x_BLD.shape[-1], (HEADS, HEAD_WIDTH, EMBED)
         out = kernel_init(s, s.num_heads * s.head_size, adds=True)
-        return dense(width, axes, (WIDTH,), out, s.dtype, "output", s.bias)(mixed_BLHK)
+        out_BLD = dense(width, axes, (WIDTH,), out, s.dtype, "output", s.bias)(mixed_BLHK)
+        return dropout(out_BLD, s.attention_out_dropout, self, train)
 
     def heads(self, name: str, x: jax.Array) -> jax.Array:
         """A projection to heads: [..., D] to [..., H, K]."""

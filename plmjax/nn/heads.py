@@ -18,7 +18,8 @@ class MaskedLMHead(nn.Module):
 
     Source: google-research/bert run_pretraining.py, get_masked_lm_output. Without `transform` there
     is only the table and its bias (XLM). With `extra_width` hidden states are that much wider than
-    the token table, and the rest is scored by a second table (MobileBERT).
+    the token table, and the rest is scored by a second table (MobileBERT). Without `bias` only the
+    vocabulary has one (ModernBERT).
     """
 
     activation: str
@@ -27,6 +28,7 @@ class MaskedLMHead(nn.Module):
     dtype: DTypeLike
     transform: bool = True
     extra_width: int = 0
+    bias: bool = True
 
     @nn.compact
     def __call__(self, x_BMD: jax.Array, token_table: TokenTable) -> jax.Array:
@@ -34,9 +36,10 @@ class MaskedLMHead(nn.Module):
         if self.transform:
             width = token_table.width + self.extra_width
             init = bert_normal(self.initializer_range)
-            x_BMD = dense(width, (EMBED, WIDTH), (WIDTH,), init, self.dtype, "dense")(x_BMD)
+            axes = (EMBED, WIDTH)
+            x_BMD = dense(width, axes, (WIDTH,), init, self.dtype, "dense", self.bias)(x_BMD)
             x_BMD = ACTIVATIONS[self.activation](x_BMD)
-            x_BMD = layer_norm(self.layer_norm_epsilon, self.dtype, "norm")(x_BMD)
+            x_BMD = layer_norm(self.layer_norm_epsilon, self.dtype, "norm", self.bias)(x_BMD)
         bias_V = self.param(
             "output_bias",
             named(nn.initializers.zeros, VOCAB),

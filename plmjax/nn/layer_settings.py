@@ -14,7 +14,8 @@ class LayerSettings:
       gated: whether what is activated is multiplied by a second projection (GeGLU and its kin).
       bias: whether projections have one.
       hidden_dropout: of what is added to the residual. attention_dropout: of probabilities.
-      mlp_dropout: of the feed-forward's inner layer.
+      mlp_dropout: of the feed-forward's inner layer. attention_out_dropout: of what attention adds
+        to the residual, and not the feed-forward (ModernBERT).
       initializer_range: deviation of fresh kernels. residual_range: of those whose result is added
         to the residual. truncated: whether they are cut at two deviations. fan_in: T5's instead:
         the root of 1 / inputs, and queries that make up for scores that are not scaled.
@@ -41,6 +42,7 @@ class LayerSettings:
     hidden_dropout: float
     attention_dropout: float
     mlp_dropout: float = 0.0
+    attention_out_dropout: float = 0.0
     initializer_range: float
     residual_range: float
     truncated: bool = True

@@ -4,11 +4,14 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from plmjax.huggingface.encoders import FAMILIES, masked_lm_table
 from plmjax.huggingface.keys import shape_of, to_ours
+from plmjax.models.base import TransformerConfig
 from plmjax.models.bert import Config
+from plmjax.objectives.bert_pretraining import BertPretraining
 from tests.batches import bert_batch
 from tests.requires import need
 
@@ -116,12 +119,14 @@ def randomized(model: Any, gain: float = 1.5) -> Any:
                 parameter.copy_(1.0 + 0.3 * noise)
             else:
                 parameter.copy_(0.2 * noise)
-    return model
+    return model.train()
 
 
-def batch(config: Config, size: int, length: int, predictions: int) -> dict[str, np.ndarray]:
+def batch(
+    config: TransformerConfig, size: int, length: int, predictions: int
+) -> dict[str, np.ndarray]:
     """A batch with padding behind; token types where the family has some."""
-    typed = dataclasses.replace(config, token_types=max(2, config.token_types))
+    typed = Config(vocab_size=config.vocab_size, token_types=max(2, config.token_types))
     made = bert_batch(typed, size, length, predictions, seed=2)
     text = np.where(made["tokens"] == PAD, PAD + 1, made["tokens"])
     made["tokens"] = np.where(made["attention_mask"] == 1, text, PAD).astype(np.int32)
@@ -132,18 +137,15 @@ def batch(config: Config, size: int, length: int, predictions: int) -> dict[str,
 
 def inputs(family: str, config: Config, made: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The batch as the model's arguments."""
-    labels_BL = np.full(made["tokens"].shape, -100, np.int64)
-    for row, slot in np.argwhere(made["masked_weights"] > 0):
-        labels_BL[row, made["masked_positions"][row, slot]] = made["masked_targets"][row, slot]
     arrays = {
         "input_ids": made["tokens"],
         "attention_mask": made["attention_mask"],
-        "labels": labels_BL,
+        "labels": labels(made),
     }
     if config.token_types:
         arrays["token_type_ids"] = made["token_types"]
     if pair_key := ORACLES[family].pair_key:
-        arrays[pair_key] = made["label"]
+        arrays[pair_key] = np.where(made["label_weights"] > 0, made["label"], -100)
     return {name: torch.from_numpy(np.asarray(x, np.int64)) for name, x in arrays.items()}
 
 
@@ -152,3 +154,60 @@ def tree(family: str, tensors: Mapping[str, Any], config: Config) -> dict[str, A
     arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
     table = masked_lm_table(FAMILIES[family], config, pairs=bool(ORACLES[family].pair_key))
     return to_ours(arrays, table, shape_of(config))
+
+
+def labels(made: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What is to be predicted at every place: int [B, L], -100 where nothing is."""
+    labels_BL = np.full(made["tokens"].shape, -100, np.int64)
+    for row, slot in np.argwhere(made["masked_weights"] > 0):
+        labels_BL[row, made["masked_positions"][row, slot]] = made["masked_targets"][row, slot]
+    return labels_BL
+
+
+def run(model: Any, arguments: Mapping[str, Any], made: Mapping[str, np.ndarray]):
+    """What the model computes, at real places, and the gradients of its loss by their names."""
+    output = model(**arguments, output_hidden_states=True)
+    output.loss.backward()
+    logits_BLV = output.prediction_logits if "prediction_logits" in output else output.logits
+    rows = np.arange(len(made["tokens"]))[:, None]
+    values = {"logits": logits_BLV[rows, made["masked_positions"]], "loss": output.loss}
+    values |= {f"hidden_{i}": x_BLD for i, x_BLD in enumerate(output.hidden_states)}
+    values = {key: value.detach().numpy() for key, value in values.items()}
+    grads = {
+        name: torch.zeros_like(p) if p.grad is None else p.grad
+        for name, p in model.named_parameters()
+    }
+    return at_real_places(values, made), grads
+
+
+def compute(objective: BertPretraining, params: Any, made: Mapping[str, np.ndarray]):
+    """What ours computes, at real places, and the tree of its loss's gradients."""
+    vocab_size = objective.backbone.config.vocab_size
+
+    def everything(module, batch):
+        arguments = batch["tokens"], batch["token_types"], batch["attention_mask"]
+        output = module.backbone(*arguments, train=False, all_hidden=True)
+        hidden = {f"hidden_{i}": x for i, x in enumerate(output.all_hidden_NBLD)}
+        return hidden | {"logits": module.masked_logits(batch)[..., :vocab_size]}
+
+    def total(params, batch):
+        loss = objective.apply({"params": params}, batch, train=False)
+        return sum(term.value() for term in loss.terms.values())
+
+    @jax.jit
+    def run(params, batch):
+        loss, grads = jax.value_and_grad(total)(params, batch)
+        values = objective.apply({"params": params}, batch, method=everything)
+        return values | {"loss": loss}, grads
+
+    values, grads = jax.device_get(run(params, made))
+    return at_real_places(values, made), grads
+
+
+def at_real_places(
+    values: Mapping[str, np.ndarray], made: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Hidden states without padding's and logits without unused slots', which nobody looks at."""
+    real_BL, used_BM = made["attention_mask"] == 1, made["masked_weights"] > 0
+    kept = {key: x[real_BL] for key, x in values.items() if key.startswith("hidden")}
+    return kept | {"logits": values["logits"][used_BM], "loss": values["loss"]}

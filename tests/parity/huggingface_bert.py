@@ -86,6 +86,6 @@ def inputs(batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
         "token_type_ids": batch["token_types"],
         "attention_mask": batch["attention_mask"],
         "labels": labels_BL,
-        "next_sentence_label": batch["label"],
+        "next_sentence_label": np.where(batch["label_weights"] > 0, batch["label"], -100),
     }
     return {name: torch.from_numpy(np.asarray(x, np.int64)) for name, x in arrays.items()}

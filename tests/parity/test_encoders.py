@@ -13,7 +13,7 @@ from plmjax.huggingface.keys import shape_of, to_ours, to_theirs
 from plmjax.models import albert, bert, distilbert, electra, ernie, nezha, roberta
 from plmjax.objectives.bert_pretraining import BertPretraining
 from plmjax.train.state import boxed_parameters
-from tests.batches import spec
+from tests.batches import padded_in_front, spec
 from tests.compare import deviations, leaves
 from tests.parity import encoders as oracle
 
@@ -50,29 +50,26 @@ def _cases() -> dict[tuple[str, str], bert.Config]:
             cases[family, name] = dataclasses.replace(base, **fields, **values)
         changed = fields | _DEEP | deep[family]
         cases[family, "deep"] = dataclasses.replace(base, **changed)
+        cases[family, "front"] = cases[family, "odd"]
     return cases
 
 
 CASES = _cases()
+"""In `front` every other row is padded in front of the text, in the others behind it."""
+
+
+def batch_of(family: str, name: str) -> dict[str, np.ndarray]:
+    made = oracle.batch(CASES[family, name], *SIZES)
+    return padded_in_front(made, slice(1, None, 2)) if name == "front" else made
 
 
 @functools.cache
 def theirs(family: str, name: str):
-    config = CASES[family, name]
+    config, made = CASES[family, name], batch_of(family, name)
     model = oracle.build(family, config)
-    made = oracle.batch(config, *SIZES)
-    output = model(**oracle.inputs(family, config, made), output_hidden_states=True)
-    output.loss.backward()
-    logits_BLV = output.prediction_logits if "prediction_logits" in output else output.logits
-    rows = np.arange(len(made["tokens"]))[:, None]
-    values = {"logits": logits_BLV[rows, made["masked_positions"]], "loss": output.loss}
-    for index, hidden_BLD in enumerate(output.hidden_states):
-        values[f"hidden_{index}"] = hidden_BLD
-    parameters = dict(model.named_parameters())
-    weights = oracle.tree(family, {k: p.detach().clone() for k, p in parameters.items()}, config)
-    zeros = {k: torch.zeros_like(p) if p.grad is None else p.grad for k, p in parameters.items()}
-    gradients = oracle.tree(family, zeros, config)
-    return weights, gradients, {key: value.detach().numpy() for key, value in values.items()}
+    parameters = {k: p.detach().clone() for k, p in model.named_parameters()}
+    values, grads = oracle.run(model, oracle.inputs(family, config, made), made)
+    return oracle.tree(family, parameters, config), oracle.tree(family, grads, config), values
 
 
 def table_of(family: str, config: bert.Config) -> list:
@@ -86,26 +83,8 @@ def objective(config: bert.Config, pairs: bool) -> BertPretraining:
 
 @functools.cache
 def ours(family: str, name: str):
-    config, pairs = CASES[family, name], bool(oracle.ORACLES[family].pair_key)
-    module, made = objective(config, pairs), oracle.batch(CASES[family, name], *SIZES)
-    params = theirs(family, name)[0]
-
-    def everything(module, batch):
-        arguments = batch["tokens"], batch["token_types"], batch["attention_mask"]
-        output = module.backbone(*arguments, train=False, all_hidden=True)
-        hidden = {f"hidden_{i}": x for i, x in enumerate(output.all_hidden_NBLD)}
-        return hidden | {"logits": module.masked_logits(batch)[..., : config.vocab_size]}
-
-    def total(params, batch):
-        loss = module.apply({"params": params}, batch, train=False)
-        return sum(term.value() for term in loss.terms.values())
-
-    @jax.jit
-    def run(params, batch):
-        loss, grads = jax.value_and_grad(total)(params, batch)
-        return module.apply({"params": params}, batch, method=everything) | {"loss": loss}, grads
-
-    return jax.device_get(run(params, made))
+    module = objective(CASES[family, name], bool(oracle.ORACLES[family].pair_key))
+    return oracle.compute(module, theirs(family, name)[0], batch_of(family, name))
 
 
 @pytest.mark.parametrize(("family", "name"), CASES)

@@ -15,6 +15,7 @@ from plmjax.models import nezha
 from plmjax.models.bert import Bert
 from plmjax.nn.positions import functional_positions
 from plmjax.objectives.bert_pretraining import BertPretraining
+from tests.batches import padded_in_front
 from tests.compare import deviation, deviations, leaves
 
 FILE = pathlib.Path(__file__).parent / "golden" / "nezha.npz"
@@ -115,6 +116,21 @@ def test_gradients_equal_transformers(case):
     worst = max(found, key=found.get)
     print(case, worst, found[worst])
     assert found[worst] <= 1e-4, worst
+
+
+@pytest.mark.parametrize("case", CONFIGS)
+def test_padding_in_front_is_as_padding_behind(case):
+    """Relative positions do not know where a text begins, so the recorded values hold shifted."""
+    config, expected = CONFIGS[case], golden(case, "value")
+    batch, params = batch_of(case), tree(case, "weight")["backbone"]
+    moved = padded_in_front(batch, slice(None))
+    arguments = moved["tokens"], moved["token_types"], moved["attention_mask"]
+    assert (moved["attention_mask"][:, 0] == 0).sum() == 2
+    output = Bert(config).apply({"params": params}, *arguments, train=False, all_hidden=True)
+    for index, hidden_BLD in enumerate(output.all_hidden_NBLD):
+        found = np.asarray(hidden_BLD)[moved["attention_mask"] == 1]
+        text = expected[f"hidden_{index}"][batch["attention_mask"] == 1]
+        assert deviation(found, text) <= 1e-4, index
 
 
 def test_without_relative_positions_it_is_another_model():
