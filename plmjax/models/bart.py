@@ -142,6 +142,8 @@ class Bart(nn.Module):
         all_hidden: bool = False,
         source_positions_BS: jax.Array | None = None,
         positions_BL: jax.Array | None = None,
+        source_segment_ids_BS: jax.Array | None = None,
+        segment_ids_BL: jax.Array | None = None,
     ) -> Output:
         """`encode`, then `decode` of all places at once; see there for the arguments."""
         source_BSD, all_source_NBSD = self.encode(
@@ -150,6 +152,7 @@ class Bart(nn.Module):
             train=train,
             all_hidden=all_hidden,
             positions_BS=source_positions_BS,
+            segment_ids_BS=source_segment_ids_BS,
         )
         hidden_BLD, all_hidden_NBLD = self.decode(
             decoder_tokens_BL,
@@ -159,6 +162,8 @@ class Bart(nn.Module):
             train=train,
             all_hidden=all_hidden,
             positions_BL=positions_BL,
+            source_segment_ids_BS=source_segment_ids_BS,
+            segment_ids_BL=segment_ids_BL,
         )
         return Output(hidden_BLD, source_BSD, all_hidden_NBLD, all_source_NBSD)
 
@@ -170,6 +175,7 @@ class Bart(nn.Module):
         train: bool,
         all_hidden: bool = False,
         positions_BS: jax.Array | None = None,
+        segment_ids_BS: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array | None]:
         """Encodes the source.
 
@@ -180,11 +186,12 @@ class Bart(nn.Module):
           all_hidden: whether to return every layer's output.
           positions_BS: int from 0; the places 0, 1, 2, ... where None, as in Hugging Face's code.
             fairseq counts real tokens only, which differs where padding stands in front.
+          segment_ids_BS: int; tokens attend only to those with the same number. None for one text.
 
         Returns:
           float [B, S, D], `dtype`, and None or [N, B, S, D] as in `Output`.
         """
-        visible = Visible(source_mask_BS)
+        visible = Visible(source_mask_BS, segment_ids_BS)
         rows = self._rows(visible, tokens_BS, positions_BS)
         return self.encoder(self._looked_up(tokens_BS), rows, visible, train, all_hidden)
 
@@ -198,6 +205,8 @@ class Bart(nn.Module):
         train: bool,
         all_hidden: bool = False,
         positions_BL: jax.Array | None = None,
+        source_segment_ids_BS: jax.Array | None = None,
+        segment_ids_BL: jax.Array | None = None,
         start: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array | None]:
         """Decodes; each place sees itself, those before it, and the whole source.
@@ -213,6 +222,8 @@ class Bart(nn.Module):
           source_mask_BS: as for `encode`.
           train, all_hidden: as for `encode`.
           positions_BL: as `positions_BS` of `encode`.
+          source_segment_ids_BS, segment_ids_BL: int; tokens attend only to those with the same
+            number, in the source too. Both or none, and none with `start`.
           start: int scalar.
 
         Returns:
@@ -220,10 +231,12 @@ class Bart(nn.Module):
         """
         visible = Visible(
             decoder_mask_BL,
+            segment_ids_BL,
             causal=True,
             start=start,
             source_BSD=source_BSD,
             source_mask_BS=source_mask_BS,
+            source_segments_BS=source_segment_ids_BS,
         )
         rows = self._rows(visible, decoder_tokens_BL, positions_BL)
         return self.decoder(self._looked_up(decoder_tokens_BL), rows, visible, train, all_hidden)

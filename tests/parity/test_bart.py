@@ -336,6 +336,60 @@ def test_what_is_padding_and_what_comes_later_is_not_seen():
     assert (hidden(tokens, later)[1, 5:] != before[1, 5:]).any()
 
 
+def _side(lengths: list[int], length: int) -> dict[str, np.ndarray]:
+    """A row of texts one after the other: its mask, positions and segments."""
+    segments = np.repeat(np.arange(1, len(lengths) + 1), lengths)
+    positions = np.concatenate([np.arange(n) for n in lengths])
+    padded = [np.pad(x, (0, length - len(x)))[None] for x in (positions, segments)]
+    return {"mask": (padded[1] > 0).astype(np.int32), "positions": padded[0], "ids": padded[1]}
+
+
+@pytest.mark.parametrize("name", ["tiny", "odd"])
+def test_packed_pairs_are_as_if_alone(name):
+    """Of values and of gradients; the targets of a row see only their own source."""
+    config, variables = CASES[name], {"params": parameters(name)}
+    rng, module = np.random.default_rng(4), Bart(config)
+    tokens, targets = (rng.integers(2, config.vocab_size, (1, n)) for n in (S, L))
+    source, target = _side([5, 7], S), _side([6, 4], L)
+
+    @jax.jit
+    def together(variables):
+        return module.apply(
+            variables,
+            tokens,
+            source["mask"],
+            targets,
+            target["mask"],
+            train=False,
+            source_positions_BS=source["positions"],
+            positions_BL=target["positions"],
+            source_segment_ids_BS=source["ids"],
+            segment_ids_BL=target["ids"],
+        ).hidden_BLD
+
+    @functools.partial(jax.jit, static_argnames="number")
+    def alone(variables, number):
+        at, to = source["ids"][0] == number, target["ids"][0] == number
+        some, given = tokens[:, at], targets[:, to]
+        ones = np.ones_like(some), np.ones_like(given)
+        return module.apply(variables, some, ones[0], given, ones[1], train=False).hidden_BLD
+
+    whole, whole_gradient = jax.vjp(together, variables)
+    for number in (1, 2):
+        to = target["ids"] == number
+        part, part_gradient = jax.vjp(functools.partial(alone, number=number), variables)
+        assert deviations(whole[to], part[0])[""] <= 1e-5
+        towards = rng.normal(size=part.shape).astype(np.float32)
+        places = np.zeros(whole.shape, np.float32)
+        places[to] = towards[0]
+        found = deviations(whole_gradient(places), part_gradient(towards))
+        # Few keys that are much alike: scores matter little, and rounding much (key biases: only).
+        found = {path: x for path, x in found.items() if not path.endswith("key/bias")}
+        worst = max(found, key=found.get)
+        print(name, worst, found[worst])
+        assert found[worst] <= 1e-3, worst
+
+
 def test_bfloat16_and_dropout_run():
     config = dataclasses.replace(
         CASES["odd"], dtype="bfloat16", hidden_dropout=0.1, attention_dropout=0.1, mlp_dropout=0.1
