@@ -27,7 +27,7 @@ def get_config(argument=None):
     config.data.seq_len = given.seq_len or 128
     if given.plan:
         config.data.plan = plan_config(given.plan)
-    elif config.objective.name == "bert_pretraining":
+    elif config.data.plan.name == "sentence_pairs":
         config.data.plan = plan_config("doc_sentences")
     if given.masking:
         config.data.masking = masking_config(given.masking)

@@ -23,9 +23,26 @@ from plmjax.data.preparation import (
     prepare,
 )
 from plmjax.errors import UserError
-from plmjax.models import albert, bert, distilbert, electra, ernie, gpt, nezha, roberta
+from plmjax.models import (
+    albert,
+    bart,
+    bert,
+    distilbert,
+    electra,
+    ernie,
+    gpt,
+    mobilebert,
+    modernbert,
+    nezha,
+    roberta,
+    t5,
+    xlm,
+    xlnet,
+)
 from plmjax.objectives.bert_pretraining import BertPretraining
 from plmjax.objectives.causal_lm import CausalLM
+from plmjax.objectives.permutation_lm import PermutationLM
+from plmjax.objectives.seq2seq_lm import Seq2SeqLM
 from plmjax.parallel.mesh import MeshConfig, batch_shards, make_mesh
 from plmjax.parallel.rules import batch_sharding, layer_axes
 from plmjax.phases import PhasePlan, batch_form, plan_phases
@@ -40,32 +57,50 @@ from plmjax.types import OVERFLOW
 
 
 class ModelFamily(NamedTuple):
-    """A family: its Config, its published sizes, its module, and the objectives that train it.
+    """A family, and what its configs begin with.
 
-    The first objective is what its configs begin with.
+    config, presets, module: of its file.
+    objective: what trains it, a name of OBJECTIVES.
+    plan, masking, frame: of `config.data`.
     """
 
     config: type
     presets: Mapping[str, Any]
     module: type[nn.Module]
-    objectives: tuple[str, ...]
+    objective: str = "bert_pretraining"
+    plan: str = "sentence_pairs"
+    masking: str = "token"
+    frame: str = "bert"
 
 
-_ENCODER = ("bert_pretraining",)
-_DECODER = ("causal_lm",)
 FAMILIES = {
-    "bert": ModelFamily(bert.Config, bert.PRESETS, bert.Bert, _ENCODER),
-    "roberta": ModelFamily(bert.Config, roberta.PRESETS, bert.Bert, _ENCODER),
-    "albert": ModelFamily(bert.Config, albert.PRESETS, bert.Bert, _ENCODER),
-    "electra": ModelFamily(bert.Config, electra.PRESETS, bert.Bert, _ENCODER),
-    "ernie": ModelFamily(bert.Config, ernie.PRESETS, bert.Bert, _ENCODER),
-    "nezha": ModelFamily(bert.Config, nezha.PRESETS, bert.Bert, _ENCODER),
-    "distilbert": ModelFamily(bert.Config, distilbert.PRESETS, bert.Bert, _ENCODER),
-    "gpt": ModelFamily(gpt.Config, gpt.PRESETS, gpt.Gpt, _DECODER),
+    "bert": ModelFamily(bert.Config, bert.PRESETS, bert.Bert),
+    "roberta": ModelFamily(bert.Config, roberta.PRESETS, bert.Bert),
+    "albert": ModelFamily(bert.Config, albert.PRESETS, bert.Bert),
+    "electra": ModelFamily(bert.Config, electra.PRESETS, bert.Bert),
+    "ernie": ModelFamily(bert.Config, ernie.PRESETS, bert.Bert),
+    "nezha": ModelFamily(bert.Config, nezha.PRESETS, bert.Bert),
+    "distilbert": ModelFamily(bert.Config, distilbert.PRESETS, bert.Bert),
+    "xlm": ModelFamily(bert.Config, xlm.PRESETS, bert.Bert),
+    "mobilebert": ModelFamily(mobilebert.Config, mobilebert.PRESETS, mobilebert.MobileBert),
+    "modernbert": ModelFamily(modernbert.Config, modernbert.PRESETS, modernbert.ModernBert),
+    "xlnet": ModelFamily(xlnet.Config, xlnet.PRESETS, xlnet.Xlnet, "permutation_lm"),
+    "gpt": ModelFamily(
+        *(gpt.Config, gpt.PRESETS, gpt.Gpt), "causal_lm", "blocks", "causal", frame="none"
+    ),
+    "t5": ModelFamily(
+        *(t5.Config, t5.PRESETS, t5.T5), "seq2seq_lm", "blocks", "span_corruption", frame="none"
+    ),
+    "bart": ModelFamily(
+        *(bart.Config, bart.PRESETS, bart.Bart), "seq2seq_lm", "doc_sentences", "denoising"
+    ),
 }
-OBJECTIVES = {"bert_pretraining": BertPretraining, "causal_lm": CausalLM}
-_INPUTS = {"causal_lm": {"plan": "blocks", "masking": "causal", "frame": "none"}}
-"""What the configs of objectives begin with, where it is not what `DataConfig` has: names."""
+OBJECTIVES = {
+    "bert_pretraining": BertPretraining,
+    "causal_lm": CausalLM,
+    "seq2seq_lm": Seq2SeqLM,
+    "permutation_lm": PermutationLM,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,11 +180,10 @@ def default_config(family: str, preset: str) -> ConfigDict:
     values = dataclasses.asdict(choose(preset, chosen.presets, "the size"))
     config = to_config(Settings())
     config.model = ConfigDict({"family": family, **values})
-    config.objective = ConfigDict(objective_config(chosen.objectives[0]))
-    if names := _INPUTS.get(chosen.objectives[0]):
-        config.data.plan = plan_config(names["plan"])
-        config.data.masking = masking_config(names["masking"])
-        config.data.frame = names["frame"]
+    config.objective = ConfigDict(objective_config(chosen.objective))
+    config.data.plan = plan_config(chosen.plan)
+    config.data.masking = masking_config(chosen.masking)
+    config.data.frame = chosen.frame
     config.phases = ConfigDict()
     return config
 
@@ -389,10 +423,10 @@ def _objective(settings: Settings, form: BatchForm) -> nn.Module:
     fields, family = dict(settings.objective), settings.model["family"]
     name = fields.pop("name", "")
     cls = choose(name, OBJECTIVES, "config.objective.name")
-    if name not in FAMILIES[family].objectives:
+    if name != FAMILIES[family].objective:
         raise UserError(
             f"config.objective.name='{name}' does not train config.model.family='{family}'; give"
-            f" {' or '.join(FAMILIES[family].objectives)}"
+            f" '{FAMILIES[family].objective}'"
         )
     known = {field.name: field.type for field in _settings_of(cls)}
     for key, value in fields.items():

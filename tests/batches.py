@@ -4,7 +4,7 @@ import numpy as np
 
 from plmjax.data.batch_form import BatchForm, DataConfig, masking_config
 from plmjax.data.preparation import CorpusConfig, foreseen_tokenizer
-from plmjax.models import gpt
+from plmjax.models import bert, gpt, seq2seq, xlnet
 from plmjax.models.bert import Config
 
 
@@ -75,6 +75,34 @@ def padded_in_front(batch: dict[str, np.ndarray], rows: slice) -> dict[str, np.n
         moved["label_weights"][row] = 0.0
         moved["masked_positions"][row] += shift * (batch["masked_weights"][row] > 0)
     return moved
+
+
+def seq2seq_batch(
+    config: seq2seq.Config, size: int, length: int, decoder_length: int, seed: int
+) -> dict[str, np.ndarray]:
+    """`size` pairs of up to `length` tokens and up to `decoder_length` targets."""
+    rng = np.random.default_rng(seed)
+    batch = {}
+    for prefix, longest in (("", length), ("decoder_", decoder_length)):
+        lengths_B = rng.integers(longest // 2, longest + 1, size)
+        mask_BL = (np.arange(longest) < lengths_B[:, None]).astype(np.int32)
+        tokens_BL = rng.integers(1, config.vocab_size, (size, longest)) * mask_BL
+        batch[f"{prefix}tokens"] = tokens_BL.astype(np.int32)
+        batch[f"{prefix}attention_mask"] = mask_BL
+    weights_BL = batch.pop("decoder_attention_mask").astype(np.float32)
+    targets_BL = np.roll(batch["decoder_tokens"], -1, axis=1)
+    return batch | {"decoder_targets": targets_BL, "decoder_weights": weights_BL}
+
+
+def permutation_batch(
+    config: xlnet.Config, size: int, length: int, targets: int, seed: int
+) -> dict[str, np.ndarray]:
+    """`bert_batch` with the true tokens and a random order of prediction."""
+    typed = bert.Config(vocab_size=config.vocab_size)
+    batch = bert_batch(typed, size, length, targets, seed)
+    orders_BL = np.random.default_rng(seed).random((size, length)).argsort(axis=1)
+    del batch["label"], batch["label_weights"]
+    return batch | {"ranks": orders_BL.astype(np.int32)}
 
 
 def bert_spec(seq_len: int, batch_size: int, max_predictions: int) -> dict:

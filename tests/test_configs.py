@@ -13,7 +13,13 @@ from plmjax.models import bert
 CONFIGS = Path(__file__).parents[1] / "configs"
 ARGUMENTS = {
     "bert.py": [*bert.PRESETS, "base,seq_len=512", "seq_len=64"],
-    "family.py": [*FAMILIES, "gpt,size=gpt2-medium,seq_len=1024", "roberta,masking=whole_word"],
+    # XLNet has no masking yet; a WordPiece has no sentinels for T5's.
+    "family.py": [
+        *(FAMILIES.keys() - {"xlnet", "t5"}),
+        "t5,masking=denoising,plan=doc_sentences",
+        "gpt,size=gpt2-medium,seq_len=1024",
+        "roberta,masking=whole_word",
+    ],
 }
 """For each file that takes an argument, those to try."""
 

@@ -1,30 +1,33 @@
 """What trains each family: its objective, and batches for it."""
 
-import dataclasses
 from typing import Any
 
 import flax.linen as nn
 import numpy as np
 
 from plmjax.experiment import FAMILIES, OBJECTIVES
-from tests.batches import bert_batch, causal_batch
+from plmjax.models import bert
+from tests.batches import bert_batch, causal_batch, permutation_batch, seq2seq_batch
 
 
 def objective_of(family: str, config: Any) -> nn.Module:
     """The first objective of the family, with the label of pairs where there is a pooler."""
-    found = FAMILIES[family]
-    labels = {}
-    if found.objectives[0] == "bert_pretraining":
+    found, labels = FAMILIES[family], {}
+    if found.objective == "bert_pretraining":
         labels = {"labels": 2 if config.pooler else 0}
-    return OBJECTIVES[found.objectives[0]](found.module(config), **labels)
+    return OBJECTIVES[found.objective](found.module(config), **labels)
 
 
 def batch_of(family: str, config: Any, size: int, length: int, targets: int, seed: int = 0):
     """A batch for it: `targets` is how many are masked, of those that are masked at all."""
-    kind = FAMILIES[family].objectives[0]
+    kind = FAMILIES[family].objective
     if kind == "causal_lm":
         return causal_batch(config, size, length, seed)
-    typed = dataclasses.replace(config, token_types=2) if config.token_types == 1 else config
+    if kind == "seq2seq_lm":
+        return seq2seq_batch(config, size, length, length // 2, seed)
+    if kind == "permutation_lm":
+        return permutation_batch(config, size, length, targets, seed)
+    typed = bert.Config(vocab_size=config.vocab_size, token_types=max(2, config.token_types))
     batch = bert_batch(typed, size, length, targets, seed)
     if not config.pooler:
         del batch["label"], batch["label_weights"]

@@ -60,6 +60,11 @@ class TransformerConfig:
         choose(self.dtype, {"float32": 0, "bfloat16": 0}, "config.model.dtype")
 
     @property
+    def longest(self) -> int:
+        """The longest sequence; a large number where no table limits it."""
+        return 1 << 30
+
+    @property
     def head_width(self) -> int:
         """K."""
         return self.head_size or self.hidden_size // self.num_heads

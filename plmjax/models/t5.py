@@ -61,11 +61,6 @@ class Config(seq2seq.Config):
             )
 
     @property
-    def longest(self) -> int:
-        """The longest sequence: no table limits it."""
-        return 1 << 30
-
-    @property
     def encoder_layers(self) -> tuple[LayerSettings, ...]:
         """What each layer of the encoder is."""
         return (self.layer(**self._values),) * self.num_layers

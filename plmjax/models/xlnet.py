@@ -80,11 +80,6 @@ class Config(TransformerConfig):
                 )
 
     @property
-    def longest(self) -> int:
-        """The longest sequence: no table limits it."""
-        return 1 << 30
-
-    @property
     def layers(self) -> tuple[LayerSettings, ...]:
         """What each layer is."""
         return (self.layer(mlp_dropout=self.hidden_dropout, truncated=False),) * self.num_layers

@@ -19,7 +19,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 
-from plmjax.models import albert, distilbert, electra, ernie, gpt, nezha, roberta
+from plmjax.experiment import FAMILIES
 from plmjax.models.bert import Config
 from plmjax.parallel.mesh import MeshConfig, make_mesh
 from plmjax.parallel.rules import BATCH, MLP, batch_sharding, constrain, layer_axes
@@ -41,23 +41,35 @@ _SMALL |= {"initializer_range": 0.2}
 _DROPOUT = {"hidden_dropout": 0.1, "attention_dropout": 0.1}
 CONFIGS = {
     "bert": Config(max_positions=24, **_SMALL),
-    "roberta": replace(roberta.PRESETS["base"], max_positions=26, **_SMALL),
+    "roberta": replace(FAMILIES["roberta"].presets["base"], max_positions=26, **_SMALL),
     "albert": replace(
-        albert.PRESETS["base"],
+        FAMILIES["albert"].presets["base"],
         max_positions=24,
         **(_SMALL | _DROPOUT | {"embedding_size": 16, "groups": 2, "num_layers": 3}),
     ),
     "electra": replace(
-        electra.PRESETS["small"], max_positions=24, **(_SMALL | {"embedding_size": 16})
+        FAMILIES["electra"].presets["small"], max_positions=24, **(_SMALL | {"embedding_size": 16})
     ),
-    "ernie": replace(ernie.PRESETS["2.0-base"], max_positions=24, **_SMALL),
-    "nezha": replace(nezha.PRESETS["base-zh"], **(_SMALL | {"max_relative": 6})),
-    "distilbert": replace(distilbert.PRESETS["base"], max_positions=24, **_SMALL),
+    "ernie": replace(FAMILIES["ernie"].presets["2.0-base"], max_positions=24, **_SMALL),
+    "nezha": replace(FAMILIES["nezha"].presets["base-zh"], **(_SMALL | {"max_relative": 6})),
+    "distilbert": replace(FAMILIES["distilbert"].presets["base"], max_positions=24, **_SMALL),
     "gpt": replace(
-        gpt.PRESETS["gpt3-125m"],
+        FAMILIES["gpt"].presets["gpt3-125m"],
         max_positions=24,
         **(_SMALL | {"num_layers": 4, "reach": 5, "query_layer": "before_norm"}),
     ),
+    "xlm": replace(FAMILIES["xlm"].presets["15-langs"], max_positions=24, **_SMALL),
+    "mobilebert": replace(
+        FAMILIES["mobilebert"].presets["uncased"],
+        max_positions=24,
+        **(_SMALL | {"bottleneck_size": 16, "embedding_size": 16}),
+    ),
+    "modernbert": replace(
+        FAMILIES["modernbert"].presets["base"], **(_SMALL | {"num_layers": 7, "window": 6})
+    ),
+    "xlnet": replace(FAMILIES["xlnet"].presets["base"], **_SMALL),
+    "t5": replace(FAMILIES["t5"].presets["v1.1-base"], **(_SMALL | {"head_size": 6})),
+    "bart": replace(FAMILIES["bart"].presets["base"], max_positions=26, **_SMALL),
 }
 """Small models of each family, by its name in `plmjax.experiment.FAMILIES`."""
 

@@ -39,9 +39,9 @@ class Denoising:
     5. With probability `rotate_probability` the text is rotated to begin at a random token.
 
     The first and the last token, <s> and </s>, keep their places, so a sequence has to be <s> text
-    </s>. Sentences and words begin where the flags say. The decoder reads the text behind </s> and
-    its targets are the text. Should insertions make the encoder's sequence too long, its end is cut
-    off and counted as overflow.
+    </s>, or [CLS] text [SEP] where the vocabulary has these. Sentences and words begin where the
+    flags say. The decoder reads the text behind </s> and its targets are the text. Should
+    insertions make the encoder's sequence too long, its end is cut off and counted as overflow.
 
     Attributes:
       mask_rate: share of the words that infilling covers.
@@ -78,7 +78,9 @@ class Denoising:
         """See `base.Masking`."""
         raw = self.input_length(seq_len)
         mask_id = vocabulary.require("mask", "denoising")
-        pad_id, eos_id = (vocabulary.require(name, "denoising") for name in ("pad", "eos"))
+        pad_id = vocabulary.require("pad", "denoising")
+        has_eos = vocabulary.eos_id is not None
+        eos_id = vocabulary.require("eos" if has_eos else "sep", "denoising")
         random_tokens = slots.RandomTokens(np.arange(1, vocabulary.vocab_size, dtype=np.int32))
         infilling = Infilling(self.mask_rate, self.poisson_mean, raw)
 

@@ -1,0 +1,107 @@
+"""XLNet's objective: targets in the order of a permutation."""
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from plmjax.nn.heads import MaskedLMHead
+from plmjax.objectives.token_prediction import cross_entropy
+from plmjax.types import OVERFLOW, Batch, Loss, Spec
+
+
+class PermutationLM(nn.Module):
+    """Mean cross-entropy of the targets, each from its place and what comes before it in its order.
+
+    Source: zihangdai/xlnet modeling.py, lm_loss; function_builder.py, two_stream_loss. Memory,
+    where a caller hands the collection `memory` on, is the backbone's.
+
+    Attributes:
+      backbone: a `plmjax.models.xlnet.Xlnet`.
+    """
+
+    backbone: nn.Module
+
+    optional_keys: ClassVar[tuple[str, ...]] = ("backward",)
+    """Batch keys that are read where they are."""
+
+    predicts: ClassVar[str] = "plm"
+    """The term that predicts tokens."""
+
+    fills_blanks: ClassVar[bool] = False
+    """Whether there are `masked_logits`."""
+
+    monitor: ClassVar[str] = "plm_loss"
+    """The metric by which the best checkpoint is chosen; smaller is better."""
+
+    def setup(self):
+        c = self.backbone.config
+        self.lm_head: MaskedLMHead = c.masked_lm_head(transform=False)
+
+    @nn.nowrap
+    def batch_keys(self) -> tuple[str, ...]:
+        """The batch keys the objective reads."""
+        keys = ("tokens", "token_types", "attention_mask", "ranks")
+        return (*keys, "masked_positions", "masked_targets", "masked_weights")
+
+    @nn.nowrap
+    def weights(self, batch: Batch) -> dict[str, jax.Array]:
+        """Each term's weight in `batch`, by which its sum is divided."""
+        return {"plm": batch["masked_weights"].sum()}
+
+    def __call__(self, batch: Batch, *, train: bool) -> Loss:
+        """The loss of a batch.
+
+        Args:
+          batch: `tokens`, the true ones also where they are targets, `token_types`,
+            `attention_mask` and `ranks` int [B, L], see `plmjax.models.xlnet.Xlnet`;
+            `masked_positions`, `masked_targets` int [B, T] and `masked_weights` float [B, T], 0
+            where a slot is unused. Where rows run backwards, `backward` int [B].
+          train: whether dropout is on; needs the rng `dropout`.
+        """
+        output = self.backbone(
+            batch["tokens"],
+            batch["token_types"],
+            batch["attention_mask"],
+            targets_BT=batch["masked_positions"],
+            ranks_BL=batch["ranks"],
+            backward_B=batch.get("backward"),
+            train=train,
+        )
+        logits_BTV = self.lm_head(output.query_BTD, self.backbone.token_table)
+        loss, accuracy = cross_entropy(logits_BTV, batch["masked_targets"], batch["masked_weights"])
+        return Loss({"plm": loss}, {"plm_accuracy": accuracy})
+
+    @nn.nowrap
+    def forward_flops(self, spec: Spec) -> float:
+        """Operations of matrix products in a forward pass over a batch of `spec`.
+
+        The backbone's (see there what counts), and the head's on the T targets.
+        """
+        c, (rows, length) = self.backbone.config, spec["tokens"][0]
+        targets = spec["masked_positions"][0][1]
+        head = 2.0 * rows * targets * c.hidden_size * c.vocab_size
+        return self.backbone.forward_flops(rows, length, targets) + head
+
+    @nn.nowrap
+    def random_batch(self, spec: Spec, seed: int) -> dict[str, np.ndarray]:
+        """A batch of random tokens without padding, in random orders: for measuring speed."""
+        random = np.random.default_rng(seed)
+        batch = {key: np.ones(shape, dtype) for key, (shape, dtype) in spec.items()}
+        vocab_size, slots = self.backbone.config.vocab_size, spec["masked_positions"][0]
+        for key in ("tokens", "masked_targets"):
+            batch[key] = random.integers(vocab_size, size=spec[key][0], dtype=np.int32)
+        order = random.random(spec["tokens"][0]).argsort(axis=1).astype(np.int32)
+        batch["ranks"] = order
+        batch["masked_positions"] = np.sort(order[:, : slots[1]], axis=1)
+        if OVERFLOW in spec:
+            batch[OVERFLOW][:] = 0
+        return batch
+
+    @staticmethod
+    def neighbours(batch: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """What is predicted in a host batch: the tokens to the left, and the targets; int [P]."""
+        used = batch["masked_weights"] > 0
+        rows, places = np.nonzero(used)[0], batch["masked_positions"][used]
+        return batch["tokens"][rows, np.maximum(places - 1, 0)], batch["masked_targets"][used]
