@@ -5,6 +5,7 @@ from typing import Any
 
 from plmjax.errors import UserError
 from plmjax.nn.activations import ACTIVATIONS
+from plmjax.nn.efficient.kinds import AnyKind, Full
 from plmjax.nn.layer_settings import LayerSettings
 from plmjax.nn.stack import REMAT_POLICIES
 from plmjax.settings import choose
@@ -21,6 +22,7 @@ class TransformerConfig:
     activation: a name of `plmjax.nn.activations`.
     hidden_dropout, attention_dropout: see `LayerSettings`, as for what is not said here.
     initializer_range: deviation of fresh kernels and tables.
+    attention: the kind of self-attention, one of `plmjax.nn.efficient.kinds`.
     mask_value: what is added to the scores of keys that may not be attended to.
     dtype: of matrix products and activations; parameters are float32 always.
     scan: whether layers are stacked and scanned. remat: a name of REMAT_POLICIES.
@@ -37,6 +39,7 @@ class TransformerConfig:
     attention_dropout: float = 0.1
     layer_norm_epsilon: float = 1e-12
     initializer_range: float = 0.02
+    attention: AnyKind = Full()
     mask_value: float = -1e4
     vocab_multiple: int = 128
     dtype: str = "float32"
@@ -72,6 +75,8 @@ class TransformerConfig:
                 "residual_range": self.initializer_range,
                 "layer_norm_epsilon": self.layer_norm_epsilon,
                 "norm_first": False,
+                "attention": self.attention,
+                "reach": getattr(self.attention, "reach", 0),
                 "mask_value": self.mask_value,
                 "dtype": self.dtype,
                 **fields,

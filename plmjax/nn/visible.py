@@ -22,6 +22,8 @@ class Visible:
     source_BSD: what cross-attention looks at; None where there is none, or where a cache holds its
       keys and values already.
     source_mask_BS: int, 1 for what may be looked at.
+    shared: parameters that the attention of all layers shares, filled in by the stack; None for
+      none.
     layer: int scalar, the number of the layer, filled in by the stack.
     """
 
@@ -32,6 +34,7 @@ class Visible:
     bias_HLM: jax.Array | None = None
     source_BSD: jax.Array | None = None
     source_mask_BS: jax.Array | None = None
+    shared: jax.Array | None = None
     layer: jax.Array | int = 0
 
     def query_places(self, length: int) -> jax.Array:
@@ -49,15 +52,9 @@ class Visible:
           length: L.
           reach: the largest distance; 0 for any.
         """
-        is_allowed = self.mask_BM[:, None, :] == 1
-        if self.segments_BL is not None:
-            is_allowed = is_allowed & (self.segments_BL[:, :, None] == self.segments_BL[:, None, :])
-        behind_LM = self.query_places(length)[:, None] - self.key_places()
-        if self.causal:
-            is_allowed = is_allowed & (behind_LM >= 0)
-        if reach:
-            is_allowed = is_allowed & (jnp.abs(behind_LM) <= reach)
-        return is_allowed
+        segments = None if self.segments_BL is None else (self.segments_BL, self.segments_BL)
+        places_L = self.query_places(length)
+        return may_look(places_L, self.key_places(), self.mask_BM, segments, self.causal, reach)
 
     def adder(self, length: int, mask_value: float, reach: int = 0) -> jax.Array:
         """What is added to scores: float32 [B, 1 or L, M]; arguments as of `allowed`."""
@@ -66,3 +63,30 @@ class Visible:
     def of_source(self) -> "Visible":
         """The same for cross-attention: every query sees the whole source."""
         return Visible(self.source_mask_BS, layer=self.layer)
+
+
+def may_look(
+    query_places: jax.Array,
+    key_places: jax.Array,
+    key_mask: jax.Array,
+    segments: tuple[jax.Array, jax.Array] | None,
+    causal: bool,
+    reach: int,
+) -> jax.Array:
+    """Whether queries may look at keys: bool [..., L or 1, M], of arrays [..., L] and [..., M].
+
+    Args:
+      query_places, key_places: int, counted in the row.
+      key_mask: int, 1 for tokens.
+      segments: int, of queries and of keys; None for all the same.
+      causal, reach: as of `Visible` and its `allowed`.
+    """
+    is_allowed = key_mask[..., None, :] == 1
+    if segments is not None:
+        is_allowed = is_allowed & (segments[0][..., :, None] == segments[1][..., None, :])
+    behind = query_places[..., :, None] - key_places[..., None, :]
+    if causal:
+        is_allowed = is_allowed & (behind >= 0)
+    if reach:
+        is_allowed = is_allowed & (jnp.abs(behind) <= reach)
+    return is_allowed
