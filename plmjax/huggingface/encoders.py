@@ -92,7 +92,7 @@ FAMILIES = {
     "bert": _like_bert("bert"),
     "ernie": _like_bert("ernie"),
     "nezha": _like_bert("nezha"),
-    "bigbird": _like_bert("bert"),
+    "bigbird": dataclasses.replace(_like_bert("bert"), pooler="bert.pooler"),
     "roberta": Names(
         embeddings="roberta.embeddings",
         layer="roberta.encoder.layer.{}",

@@ -25,8 +25,8 @@ def all_keys(
       The weighted sums of values [B, L, H, K] and the sums of weights [B, L, H], float32.
     """
     dtype = value_BMHK.dtype
-    sum_BHFK = _product("BMHF,BMHK->BHFK", key_BMHF, value_BMHK, dtype)
-    above_BLHK = _product("BLHF,BHFK->BLHK", query_BLHF, sum_BHFK, dtype)
+    sum_BHKF = _product("BMHF,BMHK->BHKF", key_BMHF, value_BMHK, dtype)
+    above_BLHK = _product("BLHF,BHKF->BLHK", query_BLHF, sum_BHKF, dtype)
     return above_BLHK, jnp.einsum("BLHF,BHF->BLH", query_BLHF, key_BMHF.sum(1))
 
 
@@ -46,12 +46,12 @@ def keys_before(
         return padded.reshape(x.shape[0], -1, size, *x.shape[2:])
 
     query_BnSHF, key_BnSHF, value_BnSHK = cut(query_BLHF), cut(key_BLHF), cut(value_BLHK)
-    sums_BnHFK = _before(_product("BnSHF,BnSHK->BnHFK", key_BnSHF, value_BnSHK, dtype))
+    sums_BnHKF = _before(_product("BnSHF,BnSHK->BnHKF", key_BnSHF, value_BnSHK, dtype))
     sums_BnHF = _before(key_BnSHF.sum(2))
     weights_BnHSJ = _product("BnSHF,BnJHF->BnHSJ", query_BnSHF, key_BnSHF, dtype)
     weights_BnHSJ = jnp.where(jnp.tri(size, dtype=bool), weights_BnHSJ, 0.0)
     above_BnSHK = _product("BnHSJ,BnJHK->BnSHK", weights_BnHSJ, value_BnSHK, dtype)
-    above_BnSHK += _product("BnSHF,BnHFK->BnSHK", query_BnSHF, sums_BnHFK, dtype)
+    above_BnSHK += _product("BnSHF,BnHKF->BnSHK", query_BnSHF, sums_BnHKF, dtype)
     below_BnSH = jnp.moveaxis(weights_BnHSJ.sum(-1), 2, 3)
     below_BnSH += jnp.einsum("BnSHF,BnHF->BnSH", query_BnSHF, sums_BnHF)
     above_BLHK, below_BLH = (
