@@ -99,7 +99,9 @@ class Stack(nn.Module):
           The last layer's output [B, L, D], and None or all outputs [N, B, L, D].
         """
 
-        visible = visible.replace(shared=shared_projection(self, self.layers[0]))
+        shared = shared_projection(self, self.layers[0])
+        if shared is not None:
+            visible = visible.replace(shared=shared)
 
         def body(block: nn.Module, x_BLD: Any, number: jax.Array):
             x_BLD = block(x_BLD, visible.replace(layer=number), train)
