@@ -353,6 +353,7 @@ def check_phase(settings: Settings, phase: PhasePlan, model: Any, mesh: Mesh) ->
             f"{where}.seq_len={phase.data.seq_len} is beyond the position table:"
             f" config.model.max_positions={model.max_positions} holds {model.longest} tokens"
         )
+    model.attention.check(phase.data.seq_len)
     shards, accumulate = batch_shards(mesh), settings.train.accumulate
     if accumulate < 1 or phase.data.batch_size % (shards * accumulate):
         raise UserError(

@@ -31,7 +31,9 @@ def from_config(cls: type[T], section: Any, where: str = "config") -> T:
     """Builds the frozen dataclass `cls` from a config section.
 
     Args:
-      cls: a dataclass whose fields are str, bool, int, float, tuples, dicts or dataclasses.
+      cls: a dataclass whose fields are str, bool, int, float, tuples, dicts, dataclasses or a
+        union of dataclasses, of which the section chooses one by `name` (see `chosen`): each has
+        its own as the default of a field of that name.
       section: a ConfigDict or mapping with a subset of the fields.
       where: how the user names the section, for messages: `config.optimizer`.
 
@@ -142,6 +144,10 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
         return from_config(hint, value, where)
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
+        if kinds := [arg for arg in typing.get_args(hint) if dataclasses.is_dataclass(arg)]:
+            if not isinstance(value, typing.Mapping | ConfigDict):
+                raise UserError(f"{where}={value!r}; expected a section with name and settings")
+            return chosen(value, {kind.name: kind for kind in kinds}, where)
         if value is None and type(None) in typing.get_args(hint):
             return None
         hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))

@@ -1,6 +1,8 @@
 """What a config may and may not combine, before anything is read."""
 
 import dataclasses
+import runpy
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,7 @@ from plmjax import experiment
 from plmjax.data.batch_form import masking_config, plan_config
 from plmjax.errors import UserError
 from plmjax.experiment import FAMILIES, default_config
+from plmjax.nn.efficient.kinds import KINDS, Performer, attention_config
 
 
 def build(**data):
@@ -141,3 +144,71 @@ def test_objectives_that_a_config_may_not_have(objective, words):
         experiment.build(experiment.resolved(settings, None, None))
     for word in words:
         assert word in str(error.value)
+
+
+def build_with_attention(attention, seq_len=64, **changes):
+    """As `--config.model.attention...` on the config that everybody begins with."""
+    config = quickstart()
+    config.model.dtype, config.data.seq_len = "float32", seq_len
+    if isinstance(attention, str):
+        config.model.attention.name = attention
+    else:
+        config.model.attention = attention
+    config.phases.later = {"start": 0.5, "seq_len": 100}
+    for name, value in changes.items():
+        config.model[name] = value
+    settings = experiment.read_settings(config)
+    return experiment.build(experiment.resolved(settings, None, None))
+
+
+def quickstart():
+    path = Path(__file__).parents[1] / "configs" / "quickstart.py"
+    return runpy.run_path(str(path))["get_config"]()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_attention_is_a_choice_of_a_name(name):
+    found = build_with_attention(name)
+    assert found.objective.backbone.config.attention == KINDS[name]()
+    assert found.settings.model["attention"]["name"] == name
+
+
+def test_the_fields_of_a_kind_are_settings():
+    kind = build_with_attention(attention_config("performer", features=32, kernel="relu"))
+    assert kind.objective.backbone.config.attention == Performer(features=32, kernel="relu")
+    printed = default_config("bert", "tiny").model.attention.to_dict()
+    assert printed == {"name": "full", "reach": 0}
+
+
+@pytest.mark.parametrize(
+    ("attention", "changes", "words"),
+    [
+        ("perfomer", {}, ("config.model.attention.name='perfomer'", "'performer'?")),
+        (
+            {"name": "performer", "featurs": 3},
+            {},
+            ("config.model.attention.featurs", "'features'?"),
+        ),
+        (
+            {"name": "performer", "features": 0},
+            {},
+            ("config.model.attention.features=0", "1 or more"),
+        ),
+        ({"name": "performer", "kernel": "rlu"}, {}, ("attention.kernel='rlu'", "'relu'?")),
+        ({"name": "longformer", "window": 7}, {}, ("config.model.attention.window=7", "odd")),
+        ({"name": "bigbird", "block": "8"}, {}, ("config.model.attention.block='8'", "an int")),
+        (
+            {"name": "linformer", "length": 80},
+            {},
+            ("config.model.attention.length=80", "rows of 100 tokens"),
+        ),
+        ("linear", {"max_relative": 8}, ("config.model.attention.name='linear'", "relative")),
+    ],
+)
+def test_attention_that_does_not_fit_is_one_line(attention, changes, words):
+    with pytest.raises(UserError) as error:
+        build_with_attention(attention, **changes)
+    message = str(error.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message

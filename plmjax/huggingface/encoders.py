@@ -62,10 +62,20 @@ _DISTILBERT_PARTS = {
     "mlp/out": "ffn.lin2",
     "mlp_norm": "output_layer_norm",
 }
+_LONGFORMER_PARTS = _PARTS | {
+    f"attention/global_{name}": f"attention.self.{name}_global"
+    for name in ("query", "key", "value")
+}
 _BERT_HEAD = {
     "dense": "cls.predictions.transform.dense",
     "norm": "cls.predictions.transform.LayerNorm",
     "output_bias": "cls.predictions.bias",
+}
+
+_ROBERTA_HEAD = {
+    "dense": "lm_head.dense",
+    "norm": "lm_head.layer_norm",
+    "output_bias": "lm_head.bias",
 }
 
 
@@ -84,16 +94,20 @@ FAMILIES = {
     "bert": _like_bert("bert"),
     "ernie": _like_bert("ernie"),
     "nezha": _like_bert("nezha"),
+    "bigbird": dataclasses.replace(_like_bert("bert"), pooler="bert.pooler"),
     "roberta": Names(
         embeddings="roberta.embeddings",
         layer="roberta.encoder.layer.{}",
         parts=_PARTS,
-        head={
-            "dense": "lm_head.dense",
-            "norm": "lm_head.layer_norm",
-            "output_bias": "lm_head.bias",
-        },
+        head=_ROBERTA_HEAD,
         pooler="roberta.pooler.dense",
+    ),
+    "longformer": Names(
+        embeddings="longformer.embeddings",
+        layer="longformer.encoder.layer.{}",
+        parts=_LONGFORMER_PARTS,
+        head=_ROBERTA_HEAD,
+        pooler="longformer.pooler.dense",
     ),
     "electra": Names(
         embeddings="electra.embeddings",

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from plmjax.errors import UserError
 from plmjax.nn.activations import ACTIVATIONS
+from plmjax.nn.efficient.kinds import AnyKind, Full
 from plmjax.nn.heads import MaskedLMHead
 from plmjax.nn.layer_settings import LayerSettings
 from plmjax.nn.stack import REMAT_POLICIES
@@ -22,13 +23,16 @@ class TransformerConfig:
     activation: a name of `plmjax.nn.activations`.
     hidden_dropout, attention_dropout: see `LayerSettings`, as for what is not said here.
     initializer_range: deviation of fresh kernels and tables.
+    attention: the kind of self-attention, one of `plmjax.nn.efficient.kinds`.
     mask_value: what is added to the scores of keys that may not be attended to.
     dtype: of matrix products and activations; parameters are float32 always.
     scan: whether layers are stacked and scanned. remat: a name of REMAT_POLICIES.
 
     pooler, token_types: as of BERT; families that have them make them fields.
+    own_attention: whether the family has its own kind, and no other is a choice.
     """
 
+    own_attention: ClassVar[bool] = False
     pooler: ClassVar[bool] = False
     token_types: ClassVar[int] = 0
 
@@ -43,6 +47,7 @@ class TransformerConfig:
     attention_dropout: float = 0.1
     layer_norm_epsilon: float = 1e-12
     initializer_range: float = 0.02
+    attention: AnyKind = Full()
     mask_value: float = -1e4
     vocab_multiple: int = 128
     dtype: str = "float32"
@@ -54,6 +59,11 @@ class TransformerConfig:
             raise UserError(
                 f"config.model.hidden_size={self.hidden_size} is not divisible by"
                 f" config.model.num_heads={self.num_heads}"
+            )
+        if self.own_attention and self.attention != Full():
+            raise UserError(
+                f"config.model.attention.name='{self.attention.name}' is no choice of this family,"
+                " whose layers have an attention of their own; leave it at full, without a reach"
             )
         choose(self.activation, ACTIVATIONS, "config.model.activation")
         choose(self.remat, REMAT_POLICIES, "config.model.remat")
@@ -83,6 +93,8 @@ class TransformerConfig:
                 "residual_range": self.initializer_range,
                 "layer_norm_epsilon": self.layer_norm_epsilon,
                 "norm_first": False,
+                "attention": self.attention,
+                "reach": getattr(self.attention, "reach", 0),
                 "mask_value": self.mask_value,
                 "dtype": self.dtype,
                 **fields,

@@ -219,13 +219,14 @@ class Bert(nn.Module):
     def forward_flops(self, rows: int, length: int) -> float:
         """Floating-point operations of matrix products in one forward pass over [rows, length].
 
-        A multiply-add counts two. Every position attends to every position, padding included, so
-        attention counts in full. Lookups, norms, softmax and activations do not count.
+        A multiply-add counts two. Attention counts all keys that its kind scores, padding included.
+        Lookups, norms, softmax and activations do not count.
         """
         c = self.config
         tokens = rows * length
         projections = 4 * c.hidden_size**2 + 2 * c.hidden_size * c.mlp_size
-        attention = (4 if c.max_relative else 2) * length * c.hidden_size
+        attention = c.attention.work(length, c.num_heads * c.head_width, c.num_heads)
+        attention += 2 * length * c.hidden_size * (c.max_relative > 0)
         embedding = tokens * c.embedding_size * c.hidden_size
         pooler = rows * c.hidden_size**2 * c.pooler
         return 2.0 * (tokens * c.num_layers * (projections + attention) + pooler + embedding)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from plmjax.errors import UserError
 from plmjax.models.base import TransformerConfig
 from plmjax.nn.blocks import Block
+from plmjax.nn.efficient.kinds import Full
 from plmjax.nn.embeddings import TokenTable
 from plmjax.nn.initializers import bert_normal, named
 from plmjax.nn.layer_settings import LayerSettings
@@ -33,10 +34,9 @@ class Config(TransformerConfig):
     position_range: deviation of fresh positions. scale_residual: whether fresh kernels whose result
       is added to the residual are smaller by the root of their number, as GPT-2's paper says and
       its released code does not.
-    reach: the largest distance that banded layers see; a band of 256 keys, the query's own place
-      and 255 before it, is 255. 0 for none.
-    dense_every: of so many layers the first is dense and the others banded (GPT-3: 2); 0 where all
-      are alike. GPT-3's paper says neither the width of the band nor which layers are dense.
+    dense_every: of so many layers the first has full attention and the others that of `attention`
+      (GPT-3: 2, with bands, `reach` of full); 0 where all are alike. GPT-3's paper says neither the
+      width of the bands nor which layers are dense.
     query_layer: whether the last layer is PanGu-alpha's, whose queries are a table of positions:
       `before_norm`, followed by the final norm as in its training code, or `after_norm`, with the
       final norm before it and none behind, as the code of the released checkpoints has it. Empty
@@ -50,17 +50,16 @@ class Config(TransformerConfig):
     position_range: float = 0.01
     scale_residual: bool = True
     mask_value: float = -1e10
-    reach: int = 0
     dense_every: int = 0
     query_layer: str = ""
 
     def __post_init__(self):
         super().__post_init__()
-        if self.reach < 0 or self.dense_every < 0 or (self.dense_every and not self.reach):
+        if self.dense_every < 0 or (self.dense_every and self.attention == Full()):
             raise UserError(
-                f"config.model.reach={self.reach} with dense_every={self.dense_every}; give the"
-                " banded layers' largest distance and how many layers there are to a dense one, or"
-                " 0 for both"
+                f"config.model.dense_every={self.dense_every} with full attention everywhere; give"
+                " the other layers a kind by config.model.attention, such as full with a reach, or"
+                " 0 where all are alike"
             )
         choose(self.query_layer, dict.fromkeys(QUERY_LAYERS), "config.model.query_layer")
         if self.query_layer and not self.norm_first:
@@ -80,9 +79,8 @@ class Config(TransformerConfig):
         layer = self.layer(
             norm_first=self.norm_first,
             residual_range=self.initializer_range * scale,
-            reach=self.reach,
         )
-        dense = dataclasses.replace(layer, reach=0)
+        dense = dataclasses.replace(layer, attention=Full(), reach=0)
         return tuple(
             dense if self.dense_every and index % self.dense_every == 0 else layer
             for index in range(self.num_layers)
@@ -101,7 +99,7 @@ def _size(num_layers: int, hidden_size: int, num_heads: int, **fields) -> Config
 _GPT1 = {"norm_first": False, "position_range": 0.02, "scale_residual": False, "mask_value": -1e9}
 _CPM = {"vocab_size": 30_000, "mask_value": -1e4}
 # The band's width is not published; 256 is a choice.
-_GPT3 = {"max_positions": 2048, "reach": 255, "dense_every": 2}
+_GPT3 = {"max_positions": 2048, "attention": Full(reach=255), "dense_every": 2}
 _PANGU = {"vocab_size": 40_000, "mask_value": -1e4, "query_layer": "before_norm"}
 
 PRESETS = {
@@ -228,10 +226,13 @@ class Gpt(nn.Module):
         leave. Lookups, norms, softmax and activations do not count.
         """
         c = self.config
-        projections = 4 * c.hidden_size**2 + 2 * c.hidden_size * c.mlp_size
+        inner = c.num_heads * c.head_width
+        projections = 4 * c.hidden_size * inner + 2 * c.hidden_size * c.mlp_size
         total = 0.0
         for layer in c.layers:
             seen = min(layer.reach + 1, length) if layer.reach else length
-            pairs = seen * (seen + 1) / 2 + (length - seen) * seen
-            total += length * projections + 2 * pairs * c.hidden_size
+            work = 2 * (seen * (seen + 1) / 2 + (length - seen) * seen) * inner
+            if not isinstance(layer.attention, Full):
+                work = length * layer.attention.work(length, inner, c.num_heads)
+            total += length * projections + work
         return 2.0 * rows * total

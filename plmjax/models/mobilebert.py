@@ -10,7 +10,7 @@ the attention, so as to make quantisation easier; here, as in transformers, they
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -54,6 +54,8 @@ class Config(TransformerConfig):
     pooled_dense: whether what stands for the whole text goes through a projection and tanh, or is
       the first place as it is.
     """
+
+    own_attention: ClassVar[bool] = True
 
     vocab_size: int = 30522
     num_layers: int = 24

@@ -7,7 +7,7 @@ of its own, since the embeddings end with one. There are no token types and no p
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -40,6 +40,8 @@ class Config(TransformerConfig):
     initializer_range: deviation of fresh kernels and tables; kernels whose result is added to the
       residual have it by the root of their number.
     """
+
+    own_attention: ClassVar[bool] = True
 
     vocab_size: int = 50_368
     num_layers: int = 22

@@ -10,7 +10,7 @@ The head is the token table and a bias, which is not the backbone's but stands b
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import flax.struct
@@ -49,6 +49,8 @@ class Config(TransformerConfig):
     mem_len: how many places a memory keeps; 0 for no memory. reuse_len: how many of a call's places
       are remembered, from the first; 0 for all.
     """
+
+    own_attention: ClassVar[bool] = True
 
     vocab_size: int = 32_000
     direction: str = "bi"

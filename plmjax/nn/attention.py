@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 
 from plmjax.nn.dense import dense
+from plmjax.nn.efficient.blockwise import windowed
+from plmjax.nn.efficient.kinds import window_block
 from plmjax.nn.initializers import kernel_init
 from plmjax.nn.layer_settings import LayerSettings
 from plmjax.nn.norms import dropout
@@ -25,6 +27,9 @@ class Attention(nn.Module):
     each: those of a call's L places are written at `start` and the rest is as earlier calls left
     it. A source is looked at in the call that has it and remembered for those that have not.
 
+    Other kinds of attention are subclasses with a `mix` or `mix_from` of their own; where
+    `projects_values` is False the queries are the values too.
+
     Attributes:
       settings: of the layer. cross: whether keys and values are made of the source.
       width: of the result; 0 for that of what queries are made of.
@@ -33,6 +38,7 @@ class Attention(nn.Module):
     settings: LayerSettings
     cross: bool = False
     width: int = 0
+    projects_values = True
 
     @nn.compact
     def __call__(
@@ -66,18 +72,21 @@ class Attention(nn.Module):
         key_BMHK = value_BMHK = None
         if keys_BMD is not None:
             shape = (*keys_BMD.shape[:2], s.num_heads, s.head_size)
-            values_ND = keys_ND if values_BMD is None else values_BMD
-            key_BMHK, value_BMHK = (
-                constrain(self.heads(name, of).reshape(shape), BATCH, LENGTH, HEADS, HEAD_WIDTH)
-                for name, of in (("key", keys_ND), ("value", values_ND))
-            )
+
+            def made(name: str, of: jax.Array) -> jax.Array:
+                heads_BMHK = self.heads(name, of).reshape(shape)
+                return constrain(heads_BMHK, BATCH, LENGTH, HEADS, HEAD_WIDTH)
+
+            key_BMHK, value_BMHK = made("key", keys_ND), query_BLHK
+            if self.projects_values:
+                value_BMHK = made("value", keys_ND if values_BMD is None else values_BMD)
         if s.rotary_base and not self.cross:
             places_L = visible.query_places(x_BLD.shape[1])
             query_BLHK = rotated(query_BLHK, places_L, s.rotary_base)
             key_BMHK = rotated(key_BMHK, places_L, s.rotary_base)
         if visible.start is not None:
             key_BMHK, value_BMHK = self._kept(key_BMHK, value_BMHK, visible)
-        mixed_BLHK = self.mix(query_BLHK, key_BMHK, value_BMHK, visible, train)
+        mixed_BLHK = self.mix_from(x_BLD, query_BLHK, key_BMHK, value_BMHK, visible, train)
         width, axes = self.width or x_BLD.shape[-1], (HEADS, HEAD_WIDTH, EMBED)
         out = kernel_init(s, s.num_heads * s.head_size, adds=True)
         out_BLD = dense(width, axes, (WIDTH,), out, s.dtype, "output", s.bias)(mixed_BLHK)
@@ -86,10 +95,22 @@ class Attention(nn.Module):
     def heads(self, name: str, x: jax.Array) -> jax.Array:
         """A projection to heads: [..., D] to [..., H, K]."""
         s, axes = self.settings, (HEADS, HEAD_WIDTH)
-        unscaled = s.fan_in and name == "query" and not s.scale_scores
+        unscaled = s.fan_in and name.endswith("query") and not s.scale_scores
         init = kernel_init(s, x.shape[-1] * (s.head_size if unscaled else 1))
         features = (s.num_heads, s.head_size)
         return dense(features, (EMBED, *axes), axes, init, s.dtype, name, s.bias)(x)
+
+    def mix_from(
+        self,
+        x_BLD: jax.Array,
+        query_BLHK: jax.Array,
+        key_BMHK: jax.Array,
+        value_BMHK: jax.Array,
+        visible: Visible,
+        train: bool,
+    ) -> jax.Array:
+        """`mix`, for kinds that also need what queries are made of."""
+        return self.mix(query_BLHK, key_BMHK, value_BMHK, visible, train)
 
     def mix(
         self,
@@ -99,11 +120,14 @@ class Attention(nn.Module):
         visible: Visible,
         train: bool,
     ) -> jax.Array:
-        """What each query makes of the values: [B, L, H, K]. Other kinds of attention have theirs.
+        """What each query makes of the values: [B, L, H, K].
 
-        Everything a query may look at is scored: time and memory grow as L * M.
+        Every pair is scored: time and memory grow as L * M, or as L * reach where the reach is so
+        short that it pays.
         """
         s, L = self.settings, query_BLHK.shape[1]
+        if self._is_near(L, visible):
+            return windowed(self, query_BLHK, key_BMHK, value_BMHK, visible, train)
         scores_BHLM = jnp.einsum(
             "BLHK,BMHK->BHLM", query_BLHK, key_BMHK, preferred_element_type=jnp.float32
         )
@@ -125,6 +149,13 @@ class Attention(nn.Module):
         if relative_LMK is not None:
             mixed_BLHK += jnp.einsum("BHLM,LMK->BLHK", probabilities_BHLM, relative_LMK)
         return mixed_BLHK
+
+    def _is_near(self, length: int, visible: Visible) -> bool:
+        """Whether queries see so few keys that blocks of them are worth cutting."""
+        s = self.settings
+        is_plain = not (self.cross or s.max_relative or visible.bias_HLM is not None)
+        is_short = s.reach > 0 and 4 * window_block(s.reach) <= length
+        return is_plain and is_short and visible.start is None and visible.key_segments_BM is None
 
     def _kept(
         self, key: jax.Array | None, value: jax.Array | None, visible: Visible

@@ -6,14 +6,29 @@ import flax.linen as nn
 import jax
 
 from plmjax.nn.attention import Attention
+from plmjax.nn.efficient import kinds
+from plmjax.nn.efficient.bigbird import BigBirdAttention
+from plmjax.nn.efficient.fastformer import FastformerAttention
+from plmjax.nn.efficient.linear import LinearAttention
+from plmjax.nn.efficient.linformer import LinformerAttention
+from plmjax.nn.efficient.longformer import LongformerAttention
+from plmjax.nn.efficient.performer import PerformerAttention
 from plmjax.nn.layer_settings import LayerSettings
 from plmjax.nn.mlp import Mlp
 from plmjax.nn.norms import NORMS, dropout
 from plmjax.nn.visible import Visible
 from plmjax.parallel.rules import BATCH, LENGTH, WIDTH, constrain
 
-ATTENTIONS: dict[str, type[Attention]] = {"full": Attention}
-"""Kinds of self-attention by the names that configs use."""
+ATTENTIONS: dict[type[kinds.Kind], type[Attention]] = {
+    kinds.Full: Attention,
+    kinds.Longformer: LongformerAttention,
+    kinds.BigBird: BigBirdAttention,
+    kinds.Linear: LinearAttention,
+    kinds.Performer: PerformerAttention,
+    kinds.Linformer: LinformerAttention,
+    kinds.Fastformer: FastformerAttention,
+}
+"""The self-attention of each kind."""
 
 
 class Block(nn.Module):
@@ -41,7 +56,7 @@ class Block(nn.Module):
           float [B, L, D], `dtype`.
         """
         s = self.settings
-        attention, mlp = ATTENTIONS[s.attention](s, name="attention"), Mlp(s, name="mlp")
+        attention, mlp = ATTENTIONS[type(s.attention)](s, name="attention"), Mlp(s, name="mlp")
         norm = "attention_norm" if s.attention_norm else ""
 
         def attend(x_BLD: jax.Array) -> jax.Array:

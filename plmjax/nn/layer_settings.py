@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from plmjax.nn.efficient.kinds import AnyKind, Full
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerSettings:
@@ -25,8 +27,9 @@ class LayerSettings:
       attention_norm: whether the attention's half has a norm at all.
       scale_scores: whether scores are divided by the root of K.
       mask_value: added to the scores of keys that may not be attended to.
-      attention: a name of `plmjax.nn.blocks.ATTENTIONS`.
-      reach: how far a query sees, the largest distance in places; 0 for any.
+      attention: the kind of self-attention, with its settings.
+      reach: how far a query sees, the largest distance in places; 0 for any. It is this one that
+        counts, and not that of `attention`.
       max_relative: R, how far NEZHA's relative positions reach; 0 for none.
       rotary_base: the base of rotary positions; 0 for none.
       cross: whether attention to another sequence follows that to its own.
@@ -53,7 +56,7 @@ class LayerSettings:
     attention_norm: bool = True
     scale_scores: bool = True
     mask_value: float
-    attention: str = "full"
+    attention: AnyKind = Full()
     reach: int = 0
     max_relative: int = 0
     rotary_base: float = 0.0

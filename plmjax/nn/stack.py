@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from plmjax.nn.efficient.linformer import shared_projection
 from plmjax.nn.visible import Visible
 from plmjax.parallel.rules import LAYERS
 
@@ -97,6 +98,10 @@ class Stack(nn.Module):
         Returns:
           The last layer's output [B, L, D], and None or all outputs [N, B, L, D].
         """
+
+        shared = shared_projection(self, self.layers[0])
+        if shared is not None:
+            visible = visible.replace(shared=shared)
 
         def body(block: nn.Module, x_BLD: Any, number: jax.Array):
             x_BLD = block(x_BLD, visible.replace(layer=number), train)

@@ -26,6 +26,8 @@ class Visible:
     source_segments_BS: int, of the source: only within the number that segments_BL has for the
       query; None for all.
     key_segments_BM: int, of the keys, where they are not those of the queries.
+    shared: parameters that the attention of all layers shares, filled in by the stack; None for
+      none.
     layer: int scalar, the number of the layer, filled in by the stack.
     """
 
@@ -38,6 +40,7 @@ class Visible:
     source_mask_BS: jax.Array | None = None
     source_segments_BS: jax.Array | None = None
     key_segments_BM: jax.Array | None = None
+    shared: jax.Array | None = None
     layer: jax.Array | int = 0
 
     def query_places(self, length: int) -> jax.Array:
@@ -55,17 +58,12 @@ class Visible:
           length: L.
           reach: the largest distance; 0 for any.
         """
-        is_allowed = self.mask_BM[:, None, :] == 1
+        segments = None
         if self.segments_BL is not None:
-            own, keys = self.segments_BL, self.key_segments_BM
-            keys = own if keys is None else keys
-            is_allowed = is_allowed & (own[:, :, None] == keys[:, None, :])
-        behind_LM = self.query_places(length)[:, None] - self.key_places()
-        if self.causal:
-            is_allowed = is_allowed & (behind_LM >= 0)
-        if reach:
-            is_allowed = is_allowed & (jnp.abs(behind_LM) <= reach)
-        return is_allowed
+            keys = self.key_segments_BM
+            segments = self.segments_BL, self.segments_BL if keys is None else keys
+        places_L = self.query_places(length)
+        return may_look(places_L, self.key_places(), self.mask_BM, segments, self.causal, reach)
 
     def adder(self, length: int, mask_value: float, reach: int = 0) -> jax.Array:
         """What is added to scores: float32 [B, 1 or L, M]; arguments as of `allowed`."""
@@ -76,3 +74,30 @@ class Visible:
         keys = self.source_segments_BS
         segments = None if keys is None else self.segments_BL
         return Visible(self.source_mask_BS, segments, key_segments_BM=keys, layer=self.layer)
+
+
+def may_look(
+    query_places: jax.Array,
+    key_places: jax.Array,
+    key_mask: jax.Array,
+    segments: tuple[jax.Array, jax.Array] | None,
+    causal: bool,
+    reach: int,
+) -> jax.Array:
+    """Whether queries may look at keys: bool [..., L or 1, M], of arrays [..., L] and [..., M].
+
+    Args:
+      query_places, key_places: int, counted in the row.
+      key_mask: int, 1 for tokens.
+      segments: int, of queries and of keys; None for all the same.
+      causal, reach: as of `Visible` and its `allowed`.
+    """
+    is_allowed = key_mask[..., None, :] == 1
+    if segments is not None:
+        is_allowed = is_allowed & (segments[0][..., :, None] == segments[1][..., None, :])
+    behind = query_places[..., :, None] - key_places[..., None, :]
+    if causal:
+        is_allowed = is_allowed & (behind >= 0)
+    if reach:
+        is_allowed = is_allowed & (jnp.abs(behind) <= reach)
+    return is_allowed

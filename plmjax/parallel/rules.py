@@ -22,6 +22,8 @@ VOCAB = "vocab"
 POSITIONS = "positions"
 TYPES = "types"
 LAYERS = "layers"
+RANK = "rank"  # what Linformer makes of a row
+SCORES = "scores"  # heads, where another axis is HEADS
 
 RULES: tuple[tuple[str, Any], ...] = (
     (BATCH, ("data", "fsdp")),
@@ -35,6 +37,8 @@ RULES: tuple[tuple[str, Any], ...] = (
     (POSITIONS, None),
     (TYPES, None),
     (LAYERS, None),
+    (RANK, None),
+    (SCORES, None),
 )
 
 

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from plmjax.experiment import FAMILIES
 from plmjax.models.bert import Config
+from plmjax.nn.efficient.kinds import Full
 from plmjax.parallel.mesh import MeshConfig, make_mesh
 from plmjax.parallel.rules import BATCH, MLP, batch_sharding, constrain, layer_axes
 from plmjax.train.optimizers import OptimizerConfig, build
@@ -56,7 +57,8 @@ CONFIGS = {
     "gpt": replace(
         FAMILIES["gpt"].presets["gpt3-125m"],
         max_positions=24,
-        **(_SMALL | {"num_layers": 4, "reach": 5, "query_layer": "before_norm"}),
+        **(_SMALL | {"num_layers": 4, "query_layer": "before_norm"}),
+        attention=Full(reach=5),
     ),
     "xlm": replace(FAMILIES["xlm"].presets["15-langs"], max_positions=24, **_SMALL),
     "mobilebert": replace(

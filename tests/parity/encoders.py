@@ -89,12 +89,28 @@ def _distilbert(config: Config) -> Any:
     )
 
 
+def _longformer(config: Config) -> Any:
+    windows = [config.attention.window] * config.num_layers
+    return transformers.LongformerConfig(**_common(config), attention_window=windows)
+
+
+def _bigbird(config: Config) -> Any:
+    return transformers.BigBirdConfig(
+        **_common(config),
+        attention_type="block_sparse",
+        block_size=config.attention.block,
+        num_random_blocks=config.attention.random_blocks,
+    )
+
+
 ORACLES = {
     "roberta": Oracle("RobertaForMaskedLM", lambda c: transformers.RobertaConfig(**_common(c))),
     "ernie": Oracle("ErnieForPreTraining", _ernie, "next_sentence_label"),
     "albert": Oracle("AlbertForPreTraining", _albert, "sentence_order_label"),
     "electra": Oracle("ElectraForMaskedLM", _electra),
     "distilbert": Oracle("DistilBertForMaskedLM", _distilbert),
+    "longformer": Oracle("LongformerForMaskedLM", _longformer),
+    "bigbird": Oracle("BigBirdForMaskedLM", _bigbird),
 }
 
 

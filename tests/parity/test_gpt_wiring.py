@@ -15,20 +15,25 @@ import pytest
 
 from plmjax.errors import UserError
 from plmjax.models.gpt import PRESETS, Config, Gpt
+from plmjax.nn.efficient.kinds import Full
 from plmjax.nn.stack import subtrees
 from tests.compare import deviation, deviations, leaves
 
 _SMALL = {"vocab_size": 90, "max_positions": 24, "num_layers": 4, "hidden_size": 24}
 _SMALL |= {"num_heads": 3, "mlp_size": 40, "hidden_dropout": 0.0, "attention_dropout": 0.0}
 CASES = {
-    "banded": dataclasses.replace(PRESETS["gpt3-125m"], **_SMALL, reach=3),
+    "banded": dataclasses.replace(PRESETS["gpt3-125m"], **_SMALL, attention=Full(reach=3)),
     "banded, odd": dataclasses.replace(
-        PRESETS["gpt3-125m"], **(_SMALL | {"num_layers": 7, "layer_norm_epsilon": 1e-3}), reach=1
+        PRESETS["gpt3-125m"],
+        **(_SMALL | {"num_layers": 7, "layer_norm_epsilon": 1e-3}),
+        attention=Full(reach=1),
     ),
     "banded, one dense of three": dataclasses.replace(
-        PRESETS["gpt3-125m"], **_SMALL, reach=5, dense_every=3
+        PRESETS["gpt3-125m"], **_SMALL, attention=Full(reach=5), dense_every=3
     ),
-    "all banded": dataclasses.replace(PRESETS["gpt3-125m"], **_SMALL, reach=2, dense_every=0),
+    "all banded": dataclasses.replace(
+        PRESETS["gpt3-125m"], **_SMALL, attention=Full(reach=2), dense_every=0
+    ),
     "query layer": dataclasses.replace(PRESETS["pangu-2.6b"], **_SMALL),
     "query layer, released": dataclasses.replace(
         PRESETS["pangu-2.6b"],
@@ -75,7 +80,9 @@ def reference(config: Config, params, tokens_L) -> np.ndarray:
     for index in range(layers):
         weights = params["decoder"][f"layer_{index}"]
         is_dense = config.dense_every and index % config.dense_every == 0
-        bandwidth = config.reach + 1 if config.reach and not is_dense else len(tokens_L)
+        bandwidth = (
+            config.attention.reach + 1 if config.attention.reach and not is_dense else len(tokens_L)
+        )
         seen = (behind >= 0) & (behind <= bandwidth - 1)
         ahead = norm(x, weights["attention_norm"], epsilon)
         x = x + attention(ahead, ahead, weights["attention"], seen)
@@ -231,8 +238,8 @@ def test_parameter_counts_are_the_published_ones(preset, millions):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"reach": -1}, "config.model.reach=-1"),
-        ({"dense_every": 2}, "config.model.reach=0 with dense_every=2"),
+        ({"dense_every": -1}, "config.model.dense_every=-1 with full"),
+        ({"dense_every": 2}, "config.model.dense_every=2 with full attention everywhere"),
         ({"query_layer": "last"}, "config.model.query_layer='last' is unknown"),
         ({"query_layer": "before_norm", "norm_first": False}, "needs config.model.norm_first=True"),
     ],

@@ -1,0 +1,1 @@
+"""Attention whose time and memory grow more slowly than the square of the length."""
