@@ -65,6 +65,16 @@ class Entry:
             return [self.theirs.format(layer) for layer in self.layers]
         return [self.theirs if self.layers is None else self.theirs.format(self.layers)]
 
+    def take(self, tensor: np.ndarray, shape: Shape) -> np.ndarray:
+        """Ours of one of their tensors; ValueError if it cannot be made of it."""
+        number, count = self.part
+        part = np.split(tensor, count, axis=self.axis)[number] if count > 1 else tensor
+        return TRANSFORMS[self.kind][0](part, shape)
+
+    def give(self, value: np.ndarray, shape: Shape) -> np.ndarray:
+        """Their tensor of ours, or the part of it that ours is; of one layer."""
+        return TRANSFORMS[self.kind][1](value, shape)
+
 
 def _rows_padded(x: np.ndarray, shape: Shape) -> np.ndarray:
     extra = shape.vocab_rows - shape.vocab_size
@@ -122,15 +132,14 @@ def to_ours(tensors: Mapping[str, np.ndarray], table: Iterable[Entry], shape: Sh
     """
     left, tree = set(tensors), {}
     for entry in table:
-        parts, (number, count) = [], entry.part
+        parts = []
         for name in entry.names:
             if name not in tensors:
                 raise UserError(f"the tensor {name} is missing; is this another architecture?")
             left.discard(name)
             tensor = tensors[name]
             try:
-                part = np.split(tensor, count, axis=entry.axis)[number] if count > 1 else tensor
-                parts.append(TRANSFORMS[entry.kind][0](part, shape))
+                parts.append(entry.take(tensor, shape))
             except ValueError:
                 raise UserError(
                     f"the tensor {name} has the shape {tensor.shape}, which does not fit "
@@ -150,8 +159,7 @@ def to_theirs(tree: Tree, table: Iterable[Entry], shape: Shape) -> dict[str, np.
         value = _get(tree, entry.ours)
         layers = value if entry.is_stacked else [value]
         for name, layer in zip(entry.names, layers, strict=True):
-            part = TRANSFORMS[entry.kind][1](np.asarray(layer), shape)
-            found.setdefault(name, []).append(part)
+            found.setdefault(name, []).append(entry.give(np.asarray(layer), shape))
             axes[name] = entry.axis
     return {
         name: np.concatenate(parts, axis=axes[name]) if len(parts) > 1 else parts[0]
