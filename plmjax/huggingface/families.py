@@ -66,7 +66,9 @@ def family_of_type(model_type: str) -> tuple[str, Family]:
     Raises:
       UserError: for one that is not here.
     """
-    found = {family.model_type: (name, family) for name, some in FAMILIES.items() for family in some}
+    found = {
+        family.model_type: (name, family) for name, some in FAMILIES.items() for family in some
+    }
     if model_type not in found:
         raise UserError(
             f"config.json has model_type='{model_type}', which plmjax does not have; there are:"

@@ -107,7 +107,9 @@ def lay_out(
       max_shard_bytes: how large a file may be; a larger tensor has a file of its own.
     """
     item = np.dtype(DTYPES[dtype]).itemsize
-    shards = _shards({name: math.prod(shape) * item for name, shape in shapes.items()}, max_shard_bytes)
+    shards = _shards(
+        {name: math.prod(shape) * item for name, shape in shapes.items()}, max_shard_bytes
+    )
     slots, places = {}, {}
     for number, names in enumerate(shards, 1):
         file = WEIGHTS_FILE

@@ -80,7 +80,9 @@ def _torch_weights(paths: Iterable[Path]) -> Weights:
             reason = str(error).split("\n")[0][:200]
             raise UserError(f"{path} is no file of weights ({reason}); fetch it again") from None
         if not all(isinstance(x, torch.Tensor) for x in found.values()):
-            raise UserError(f"{path} has more in it than tensors; save the model's state_dict() alone")
+            raise UserError(
+                f"{path} has more in it than tensors; save the model's state_dict() alone"
+            )
         tensors |= found
 
     def read(name: str) -> np.ndarray:

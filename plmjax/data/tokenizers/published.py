@@ -62,9 +62,7 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int) -> str:
     return note
 
 
-def _write_json(
-    folder: Path, engine_json: str, tokenizer: Tokenizer, frame: Any
-) -> None:
+def _write_json(folder: Path, engine_json: str, tokenizer: Tokenizer, frame: Any) -> None:
     engine = tokenizers.Tokenizer.from_str(engine_json)
     special = [tokenizer.vocabulary[index] for index in tokenizer.special_ids]
     engine.add_special_tokens(
@@ -108,7 +106,9 @@ def _sentencepiece_frame(tokenizer: sentencepiece.SentencePiece) -> Any:
     }
     if tokenizer.style not in shapes:
         return None
-    used = {role: tokenizer.roles[role] for role in ("cls", "sep", "eos") if role in tokenizer.roles}
+    used = {
+        role: tokenizer.roles[role] for role in ("cls", "sep", "eos") if role in tokenizer.roles
+    }
 
     def filled(shape: str) -> str:
         words = (word.partition(":") for word in shape.split(" "))
