@@ -1,6 +1,6 @@
 """To and from Hugging Face: python -m plmjax.export --workdir=RUN --to_huggingface=FOLDER
 
---workdir=RUN --to_huggingface=FOLDER     writes the run's newest checkpoint as transformers loads it
+--workdir=RUN --to_huggingface=FOLDER     writes the run's newest checkpoint for transformers
 --architecture=CLASS      their model class, such as BertModel or BertForMaskedLM (default: the one
                           with all heads that the run has)
 --max_shard_size=SIZE     of a file of weights (default 5GB)

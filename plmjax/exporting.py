@@ -85,17 +85,19 @@ def export(
     table = family.table(run.config, key)
     _check_heads(run, family.classes[key], [entry.ours for entry in table])
     settings = config_json(run, family, family.classes[key], dtype)
-    with user_errors_of_the_disk(epath.Path(target), "name another --to_huggingface"):
-        with replacing(target) as partial:
-            note = write_tokenizer(run.tokenizer, partial, run.config.longest)
-            (partial / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
-            sizes = write_weights(run, family, key, partial, kind, limit)
-            card = model_card(run, family, key, target.name, note)
-            (partial / "README.md").write_text(card)
+    remedy = "name another --to_huggingface"
+    with user_errors_of_the_disk(epath.Path(target), remedy), replacing(target) as partial:
+        note = write_tokenizer(run.tokenizer, partial, run.config.longest)
+        (partial / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
+        sizes = write_weights(run, family, key, partial, kind, limit)
+        card = model_card(run, family, key, target.name, note)
+        (partial / "README.md").write_text(card)
     say(f"{target}: {family.classes[key]}, {sum(sizes):,} parameters, of step {run.step:,}.")
     entries = {entry.ours for entry in table}
     left = [
-        what for path, what in _OPTIONAL.items() if _has(run, path) and not _among(path, entries)
+        what
+        for path, what in _OPTIONAL.items()
+        if _among(path, run.parameters.shapes) and not _among(path, entries)
     ]
     if left:
         say(f"Left out, since {family.classes[key]} has none: {', '.join(left)}.")
@@ -153,10 +155,6 @@ def _family(run: Run, architecture: str) -> tuple[Family, str]:
 def _pairs(run: Run) -> int:
     """How many classes of sentence pairs the run's head has."""
     return run.parameters.shapes.get("nsp_head/bias", (0,))[0]
-
-
-def _has(run: Run, path: str) -> bool:
-    return _among(path, run.parameters.shapes)
 
 
 def _among(path: str, paths: Any) -> bool:

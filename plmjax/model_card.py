@@ -40,8 +40,8 @@ def model_card(run: Any, family: Family, key: str, name: str, note: str) -> str:
             "",
             f"# {name}",
             "",
-            f"`{family.classes[key]}`, pretrained with plmjax: {run.record['parameters']:,} parameters"
-            f" in training, step {run.step:,}.",
+            f"`{family.classes[key]}`, pretrained with plmjax: {run.record['parameters']:,}"
+            f" parameters in training, step {run.step:,}.",
             "",
             "```python",
             f"from transformers import AutoTokenizer, {loader}",

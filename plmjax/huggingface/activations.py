@@ -25,7 +25,8 @@ def to_theirs(name: str) -> str:
     """
     if name not in TO_THEIRS:
         raise UserError(
-            f"config.model.activation='{name}' has no name at Hugging Face{nearest(name, TO_THEIRS)}"
+            f"config.model.activation='{name}' has no name at Hugging Face"
+            f"{nearest(name, TO_THEIRS)}"
         )
     return TO_THEIRS[name]
 

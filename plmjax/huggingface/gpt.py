@@ -1,4 +1,4 @@
-"""GPT-1 and GPT-2 as families of Hugging Face's, whose Conv1D kernels are [in, out] and have Q, K, V in one."""
+"""GPT-1 and GPT-2 at Hugging Face: Conv1D kernels are [in, out] and have Q, K and V in one."""
 
 import dataclasses
 from collections.abc import Mapping

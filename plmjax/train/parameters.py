@@ -57,7 +57,7 @@ class StoredParameters:
         piece = array.chunk_layout.read_chunk.shape
         if index is None:
             return np.asarray(array.read().result())
-        if piece[0] < array.shape[0] or array.nbytes <= _CACHE_BYTES // 2:
+        if piece[0] < array.shape[0] or 4 * array.size <= _CACHE_BYTES // 2:
             return np.asarray(array[index].read().result())
         self._whole = (path, np.asarray(array.read().result()))
         return self._whole[1][index]
@@ -85,7 +85,7 @@ class LazyArray:
     shape: tuple[int, ...]
     stacked: bool
     read: Callable[[int | None], np.ndarray]
-    dtype: np.dtype = np.dtype(np.float32)  # noqa: RUF009
+    dtype: np.dtype = np.dtype(np.float32)
 
     @property
     def nbytes(self) -> int:
