@@ -259,14 +259,17 @@ def parameters_of(directory: epath.PathLike, like: Any, say: Callable[[str], Non
     Args:
       directory: that run's `checkpoints` folder.
       like: a tree of ShapeDtypeStruct with shardings.
-      say: where a damaged checkpoint is reported.
+      say: where a damaged checkpoint is reported, and a head that `like` has not.
 
     Raises:
       UserError: if there is no checkpoint, or one whose parameters have other names or shapes.
     """
     path = newest_state(directory, "config.init_from names the workdir of a run that has one", say)
     with ocp.PyTreeCheckpointer() as reader:
-        stored = reader.metadata(path).item_metadata.tree["params"]
+        stored = dict(reader.metadata(path).item_metadata.tree["params"])
+        for head in stored.keys() - like.keys():
+            say(f"{head} of {path} is left out: the model of this run has none")
+            del stored[head]
         _check_same_shapes(stored, like, path)
         restored = reader.restore(
             path,
