@@ -297,7 +297,9 @@ def _what_was_made(plan: Plan, target: Path, workdir: str) -> list[str]:
     model, tokenizer = plan.settings.model, plan.tokenizer
     lines = [f"{target}: {model['family']}, {_count(plan):,} parameters, at step 0."]
     if plan.fresh:
-        parts = sorted({path.rpartition("/")[0] for path in plan.fresh})
+        parts = sorted(
+            {"/".join(path.split("/")[: 1 + path.startswith("backbone")]) for path in plan.fresh}
+        )
         lines.append(f"Not in the files, so fresh: {', '.join(parts)}.")
     if plan.left_out:
         lines.append(f"Left out, since a run has no use for them: {', '.join(plan.left_out)}.")

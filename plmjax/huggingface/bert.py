@@ -137,11 +137,12 @@ def _to_settings(model_type: str, config: Config) -> dict[str, Any]:
     settings |= {key: value for key, value in kind.fixed.items() if key not in _FIXED}
     if "embedding_size" in settings:
         settings["embedding_size"] = config.embedding_width
-    if "type_vocab_size" in settings and not config.token_types:
-        raise UserError(
-            f"config.model.token_types=0, and Hugging Face's {model_type} has 1 or more; train with"
-            " another number"
-        )
+    for ours, theirs in (("token_types", "type_vocab_size"), ("groups", "num_hidden_groups")):
+        if settings.get(theirs) == 0:
+            raise UserError(
+                f"config.model.{ours}=0, and Hugging Face's {model_type} has 1 or more; train with"
+                " another number"
+            )
     if model_type == "ernie":
         settings["use_task_id"] = config.task_types > 0
         settings["task_type_vocab_size"] = config.task_types or 3
