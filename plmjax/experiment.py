@@ -233,7 +233,7 @@ def resolved(
             f"config.model.vocab_size={asked}, but the tokenizer has {tokenizer_size} entries;"
             " set it to 0 to take the tokenizer's, or name the vocabulary in corpus.vocab_file"
         )
-    model["vocab_size"] = tokenizer_size
+    model["vocab_size"] = asked or tokenizer_size
     if model.get("dtype") == "auto":
         model["dtype"] = before.get("dtype") or fastest_dtype()
     return dataclasses.replace(settings, model=model)

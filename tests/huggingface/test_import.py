@@ -162,7 +162,6 @@ def test_a_tokenizer_smaller_than_the_table_keeps_the_rows(tmp_path):
     said = imported(tmp_path / "hf", tmp_path / "run")
     assert any("58 tokens and the table 60 rows: all rows are kept" in line for line in said)
     assert params_of(tmp_path / "run")["backbone/token_table/embedding"][59].any()
-    settings = dataclasses.asdict(experiment.Settings())
     run = json.loads((tmp_path / "run" / "run.json").read_text())
     settings = dataclasses.replace(
         experiment.Settings(), model=run["config"]["model"], init_from=str(tmp_path / "run")
@@ -326,6 +325,7 @@ def test_gpts_wait_for_their_objective(tmp_path):
         imported(tmp_path / "hf", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_an_imported_model(tmp_path):
     """As the import says it: configs/imported.py, a text, a workdir of its own."""
     small.saved("bert", "model", tmp_path / "hf")
