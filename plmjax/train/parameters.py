@@ -133,9 +133,11 @@ class _LazyHandler(ocp.type_handlers.NumpyHandler):
                 tspec["metadata"]["chunks"] = [1, *value.shape[1:]]
             store = await ts.open(ts.Spec(tspec), create=True, open=True, context=ts_context)
             if not value.stacked:
-                await store.write(value.read(None))
+                # It is ours alone, so it need not be copied.
+                await store.write(value.read(None), can_reference_source_data_indefinitely=True)
             for index in range(value.shape[0] if value.stacked else 0):
-                await store[index].write(value.read(index))
+                part = value.read(index)
+                await store[index].write(part, can_reference_source_data_indefinitely=True)
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:

