@@ -53,6 +53,7 @@ from plmjax.train.optimizers import OptimizerConfig
 from plmjax.train.precision import fastest_dtype
 from plmjax.train.state import TrainState, boxed_parameters, fresh_state, state_shardings
 from plmjax.train.step import evaluation_step, jit_train_step, train_step
+from plmjax.train.workdir import Workdir
 from plmjax.types import OVERFLOW
 
 
@@ -285,15 +286,23 @@ def resolved(
     asked = model.get("vocab_size")
     if tokenizer_size is None:
         tokenizer_size = asked or before.get("vocab_size") or settings.corpus.vocab_size
-    if asked and asked != tokenizer_size:
+    if asked and asked != tokenizer_size and not _has_spare_rows(settings, asked, tokenizer_size):
         raise UserError(
             f"config.model.vocab_size={asked}, but the tokenizer has {tokenizer_size} entries;"
             " set it to 0 to take the tokenizer's, or name the vocabulary in corpus.vocab_file"
         )
-    model["vocab_size"] = tokenizer_size
+    model["vocab_size"] = asked or tokenizer_size
     if model.get("dtype") == "auto":
         model["dtype"] = before.get("dtype") or fastest_dtype()
     return dataclasses.replace(settings, model=model)
+
+
+def _has_spare_rows(settings: Settings, asked: int, tokenizer_size: int) -> bool:
+    """Whether the table may be larger than the tokenizer: where it begins as another run's is."""
+    if not settings.init_from or asked < tokenizer_size:
+        return False
+    other = Workdir(settings.init_from, "config.init_from").stored_config()
+    return other is not None and other["model"].get("vocab_size") == asked
 
 
 def drafted(settings: Settings, stored: Mapping[str, Any] | None) -> Settings:
@@ -325,7 +334,7 @@ def build(
     for phase, form in zip(phases, forms, strict=True):
         check_phase(settings, phase, model, mesh)
         _check_form(phase, form, forms[0], model)
-    objective = _objective(settings, forms[0])
+    objective = objective_of(settings, forms[0])
     for phase, form in zip(phases, forms, strict=True):
         _check_batch_keys(objective, settings.objective["name"], form.spec, phase)
     spec = forms[0].spec
@@ -420,7 +429,8 @@ def _settings_of(objective: type[nn.Module]) -> list[dataclasses.Field]:
     return [field for field in dataclasses.fields(objective) if field.name not in filled]
 
 
-def _objective(settings: Settings, form: BatchForm) -> nn.Module:
+def objective_of(settings: Settings, form: BatchForm) -> nn.Module:
+    """The objective with its model, for batches of this form."""
     fields, family = dict(settings.objective), settings.model["family"]
     name = fields.pop("name", "")
     cls = choose(name, OBJECTIVES, "config.objective.name")
@@ -461,5 +471,5 @@ def _check_batch_keys(
 def _unpadded_count(settings: Settings, form: BatchForm) -> int:
     model = {**settings.model, "vocab_multiple": 1}
     plain = dataclasses.replace(settings, model=model)
-    shapes = boxed_parameters(_objective(plain, form), form.spec)
+    shapes = boxed_parameters(objective_of(plain, form), form.spec)
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))

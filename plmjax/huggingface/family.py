@@ -27,6 +27,10 @@ class Family:
       Config; a UserError for what we do not have, an unknown activation for example.
     table: from our Config and a key of `classes` to the entries of an objective's parameters, the
       backbone's below `backbone/`, with their names as in the classes with a head.
+    fits: whether a Config is one of this family, where several share a name of ours.
+    duplicates: tensors that files may have besides, each with the name of that which it repeats: a
+      tied output table. Where it differs, the model is another one.
+    ignored: regular expressions of names that are no parameters, such as buffers.
     """
 
     model_type: str
@@ -35,6 +39,9 @@ class Family:
     to_settings: Callable[[Any], dict[str, Any]]
     from_settings: Callable[[Mapping[str, Any]], Any]
     table: Callable[[Any, str], list[Entry]]
+    fits: Callable[[Any], bool] = lambda config: True
+    duplicates: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    ignored: tuple[str, ...] = (r"\bposition_ids$", r"\btoken_type_ids$")
 
 
 def check_same(config: Any, back: Any, model: str) -> None:

@@ -67,6 +67,16 @@ class Entry:
             return [self.theirs.format(layer) for layer in self.layers]
         return [self.theirs if self.layers is None else self.theirs.format(self.layers)]
 
+    def take(self, tensor: np.ndarray, shape: Shape) -> np.ndarray:
+        """Ours of one of their tensors; ValueError if it cannot be made of it."""
+        number, count = self.part
+        part = np.split(tensor, count, axis=self.axis)[number] if count > 1 else tensor
+        return TRANSFORMS[self.kind][0](part, self.shape or shape)
+
+    def give(self, value: np.ndarray, shape: Shape) -> np.ndarray:
+        """Their tensor of ours, or the part of it that ours is; of one layer."""
+        return TRANSFORMS[self.kind][1](value, self.shape or shape)
+
 
 def _rows_padded(x: np.ndarray, shape: Shape) -> np.ndarray:
     extra = shape.vocab_rows - shape.vocab_size
@@ -128,16 +138,16 @@ def to_ours(tensors: Mapping[str, np.ndarray], table: Iterable[Entry], shape: Sh
     """
     left, tree = set(tensors), {}
     for entry in table:
-        parts, (number, count), of = [], entry.part, entry.shape or shape
+        parts = []
         for name in entry.names:
             if name not in tensors:
                 raise UserError(f"the tensor {name} is missing; is this another architecture?")
             left.discard(name)
             tensor = tensors[name]
             try:
-                part = np.split(tensor, count, axis=entry.axis)[number] if count > 1 else tensor
-                parts.append(TRANSFORMS[entry.kind][0](part, of))
+                parts.append(entry.take(tensor, shape))
             except ValueError:
+                of = entry.shape or shape
                 raise UserError(
                     f"the tensor {name} has the shape {tensor.shape}, which does not fit "
                     f"{of.num_heads} heads of {of.head_size}"
@@ -156,8 +166,7 @@ def to_theirs(tree: Tree, table: Iterable[Entry], shape: Shape) -> dict[str, np.
         value = _get(tree, entry.ours)
         layers = value if entry.is_stacked else [value]
         for name, layer in zip(entry.names, layers, strict=True):
-            part = TRANSFORMS[entry.kind][1](np.asarray(layer), entry.shape or shape)
-            found.setdefault(name, []).append(part)
+            found.setdefault(name, []).append(entry.give(np.asarray(layer), shape))
             axes[name] = entry.axis
     return {
         name: np.concatenate(parts, axis=axes[name]) if len(parts) > 1 else parts[0]

@@ -24,6 +24,9 @@ from plmjax.errors import UserError
 
 SEAL = "checksums.json"
 
+PIECE_BYTES = 64_000_000
+"""Larger arrays are stored in pieces of at most this many bytes."""
+
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
@@ -84,7 +87,9 @@ class Checkpoints:
             enable_async_checkpointing=True,
         )
         self._directory.mkdir(parents=True, exist_ok=True)
-        return ocp.CheckpointManager(self._directory, options=options)
+        return ocp.CheckpointManager(
+            self._directory, options=options, item_handlers=self._handlers()
+        )
 
     def save(self, step: int, state: Any, monitor: float | None) -> None:
         """Begins to save `state`; returns when it may be changed. A save in flight is awaited.
@@ -100,10 +105,21 @@ class Checkpoints:
         self._saving = step
         self._manager.save(
             step,
-            args=ocp.args.Composite(state=ocp.args.StandardSave(state)),
+            args=ocp.args.Composite(state=self._how(state)),
             metrics=None if monitor is None else {"monitor": monitor},
             force=True,
         )
+
+    def _handlers(self) -> dict[str, ocp.CheckpointHandler] | None:
+        """Orbax's handlers of what is saved; None for the usual ones."""
+        return None
+
+    def _how(self, state: Any) -> ocp.args.CheckpointArgs:
+        """In pieces along the first axis, so that a layer can be read without all the others."""
+        pieces = ocp.SaveArgs(chunk_byte_size=PIECE_BYTES, shard_axes=(0,))
+        whole = ocp.SaveArgs()
+        args = jax.tree.map(lambda x: pieces if x.ndim and x.nbytes > PIECE_BYTES else whole, state)
+        return ocp.args.StandardSave(state, save_args=args)
 
     def wait(self) -> None:
         """Returns when nothing is being written.
@@ -243,26 +259,17 @@ def parameters_of(directory: epath.PathLike, like: Any, say: Callable[[str], Non
     Args:
       directory: that run's `checkpoints` folder.
       like: a tree of ShapeDtypeStruct with shardings.
-      say: where a damaged checkpoint is reported.
+      say: where a damaged checkpoint is reported, and a head that `like` has not.
 
     Raises:
       UserError: if there is no checkpoint, or one whose parameters have other names or shapes.
     """
-    folder = epath.Path(directory)
-    steps = complete_steps(folder)
-    for step in reversed(steps):
-        damage = find_damage(folder / str(step))
-        if damage is None:
-            break
-        say(f"checkpoint {folder / str(step)} is damaged ({damage}); trying the one before")
-    else:
-        raise UserError(
-            f"no intact checkpoint in {folder} (damaged: {_list(steps) or 'none'});"
-            " config.init_from names the workdir of a run that has one"
-        )
+    path = newest_state(directory, "config.init_from names the workdir of a run that has one", say)
     with ocp.PyTreeCheckpointer() as reader:
-        path = folder / str(step) / "state"
-        stored = reader.metadata(path).item_metadata.tree["params"]
+        stored = dict(reader.metadata(path).item_metadata.tree["params"])
+        for head in stored.keys() - like.keys():
+            say(f"{head} of {path} is left out: the model of this run has none")
+            del stored[head]
         _check_same_shapes(stored, like, path)
         restored = reader.restore(
             path,
@@ -273,6 +280,26 @@ def parameters_of(directory: epath.PathLike, like: Any, say: Callable[[str], Non
             ),
         )
     return restored["params"]
+
+
+def newest_state(
+    directory: epath.PathLike, remedy: str, say: Callable[[str], None] = print
+) -> epath.Path:
+    """The folder with the state of the newest intact checkpoint; `say` hears of damaged ones.
+
+    Raises:
+      UserError: if there is none, ending with `remedy`.
+    """
+    folder = epath.Path(directory)
+    steps = complete_steps(folder)
+    for step in reversed(steps):
+        damage = find_damage(folder / str(step))
+        if damage is None:
+            return folder / str(step) / "state"
+        say(f"checkpoint {folder / str(step)} is damaged ({damage}); trying the one before")
+    raise UserError(
+        f"no intact checkpoint in {folder} (damaged: {_list(steps) or 'none'}); {remedy}"
+    )
 
 
 def _check_same_shapes(stored: Any, like: Any, path: epath.Path) -> None:

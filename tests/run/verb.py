@@ -76,8 +76,13 @@ def _main(
         os.dup2(handle.detach(), number)
     os.environ.update(environment)
     os.chdir(folder)
+    from absl import flags
+
     from plmjax import cli
 
+    if verb != "main":  # whose flags the warm process has, and another verb may have, too
+        for flag in flags.FLAGS.flags_by_module_dict().get("plmjax.main", []):
+            delattr(flags.FLAGS, flag.name)
     module = importlib.import_module(f"plmjax.{verb}")
     if before:
         before()

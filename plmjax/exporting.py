@@ -1,0 +1,270 @@
+"""From a run's workdir to a folder of Hugging Face's."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from plmjax import experiment
+from plmjax.data.preparation import user_errors_of_the_disk
+from plmjax.data.tokenizers import Tokenizer, load_tokenizer
+from plmjax.data.tokenizers.published import write_tokenizer
+from plmjax.errors import UserError
+from plmjax.huggingface import safetensors, streaming
+from plmjax.huggingface.families import family_of
+from plmjax.huggingface.family import Family
+from plmjax.huggingface.keys import shape_of
+from plmjax.model_card import model_card
+from plmjax.settings import choose, from_config
+from plmjax.train.checkpoints import newest_state
+from plmjax.train.parameters import StoredParameters
+from plmjax.train.workdir import Workdir
+
+DTYPES = {"float32": "F32", "bfloat16": "BF16"}
+TOKENIZER = "tokenizer"
+"""The folder in an imported run's workdir with its tokenizer."""
+
+_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_OPTIONAL = {"nsp_head": "the head of sentence pairs", "backbone/pooler": "the pooler"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What is known of a run that is to be exported.
+
+    record: its run.json. step: of the checkpoint.
+    """
+
+    work: Workdir
+    record: Mapping[str, Any]
+    config: Any
+    tokenizer: Tokenizer
+    parameters: StoredParameters
+    step: int
+
+    @property
+    def family_name(self) -> str:
+        """Ours."""
+        return self.record["config"]["model"]["family"]
+
+
+def export(
+    workdir: str,
+    folder: str,
+    architecture: str,
+    max_shard_size: str,
+    dtype: str,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Writes a folder that transformers loads.
+
+    Args:
+      workdir: of the run.
+      folder: to make; local. It may exist if it is empty.
+      architecture: their model class; empty for the one with all heads that the run has.
+      max_shard_size: of a file, such as 5GB.
+      dtype: of the weights, a name of DTYPES.
+      say: takes lines about what was written.
+
+    Raises:
+      UserError: for whatever the user can mend.
+    """
+    kind = choose(dtype, DTYPES, "--dtype")
+    limit = size_of(max_shard_size)
+    target = new_folder(folder, "--to_huggingface")
+    run = open_run(workdir, say)
+    family, key = _family(run, architecture)
+    table = family.table(run.config, key)
+    _check_heads(run, family.classes[key], [entry.ours for entry in table])
+    settings = config_json(run, family, family.classes[key], dtype)
+    remedy = "name another --to_huggingface"
+    with user_errors_of_the_disk(epath.Path(target), remedy), replacing(target) as partial:
+        note = write_tokenizer(run.tokenizer, partial, run.config.longest)
+        (partial / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
+        sizes = write_weights(run, family, key, partial, kind, limit)
+        card = model_card(run, family, key, target.name, note)
+        (partial / "README.md").write_text(card)
+    say(f"{target}: {family.classes[key]}, {sum(sizes):,} parameters, of step {run.step:,}.")
+    entries = {entry.ours for entry in table}
+    left = [
+        what
+        for path, what in _OPTIONAL.items()
+        if _among(path, run.parameters.shapes) and not _among(path, entries)
+    ]
+    if left:
+        say(f"Left out, since {family.classes[key]} has none: {', '.join(left)}.")
+    if note:
+        say(f"{note[0].upper()}{note[1:]}.")
+
+
+def open_run(workdir: str, say: Callable[[str], None]) -> Run:
+    """Opens the newest intact checkpoint of a run, and its tokenizer.
+
+    Raises:
+      UserError: if there is no run, or one that cannot be read.
+    """
+    work = Workdir(workdir)
+    record = work.stored()
+    if record is None:
+        raise UserError(f"{work.name} is not the workdir of a run: it has no run.json")
+    model = dict(record["config"].get("model") or {})
+    name = model.pop("family", "")
+    config_class, _, _ = choose(name, experiment.FAMILIES, f"{work.run_file}: config.model.family")
+    config = from_config(config_class, model, f"{work.run_file}: config.model")
+    tokenizer = _tokenizer(work, record["corpus"])
+    state = newest_state(work.path / "checkpoints", "a run has one after its first save", say)
+    step = int(state.parent.name)
+    return Run(work, record, config, tokenizer, StoredParameters(state), step)
+
+
+def _tokenizer(work: Workdir, corpus: Mapping[str, str]) -> Tokenizer:
+    """The run's, from its corpus; where that has moved, from the workdir."""
+    places = [epath.Path(corpus["path"])] if corpus.get("path") else []
+    places.append(work.path / TOKENIZER)
+    for place in places:
+        if place.exists():
+            tokenizer = load_tokenizer(place)
+            if tokenizer.digest == corpus.get("vocabulary"):
+                return tokenizer
+    raise UserError(
+        f"the tokenizer of {work.name} is not in {places[0]} any more; prepare its corpus again, or"
+        f" put its tokenizer's files into {places[-1]}"
+    )
+
+
+def _family(run: Run, architecture: str) -> tuple[Family, str]:
+    """Hugging Face's family, and the class with all heads that the run has."""
+    if not architecture and getattr(run.tokenizer, "style", "") == "xlm_r":
+        # The same model under another name, which decides the tokenizer's class.
+        architecture = "XLMRobertaForMaskedLM" * (run.family_name == "roberta")
+    family, key = family_of(run.family_name, run.config, architecture)
+    if not key:
+        has_all = "pretraining" in family.classes and _pairs(run) == 2
+        key = "pretraining" if has_all else "language_model"
+    return family, key
+
+
+def _pairs(run: Run) -> int:
+    """How many classes of sentence pairs the run's head has."""
+    return run.parameters.shapes.get("nsp_head/bias", (0,))[0]
+
+
+def _among(path: str, paths: Any) -> bool:
+    return any(name.startswith(f"{path}/") for name in paths)
+
+
+def _check_heads(run: Run, architecture: str, needed: list[str]) -> None:
+    """Raises a UserError if the class has parameters that the run has not."""
+    missing = [path for path in needed if path not in run.parameters.shapes]
+    if missing:
+        raise UserError(
+            f"--architecture={architecture} has {missing[0].partition('/')[0]}, and the run has"
+            f" none ({missing[0]}); leave the flag out to write what there is"
+        )
+    if _pairs(run) not in (0, 2) and _among("nsp_head", needed):
+        raise UserError(
+            f"--architecture={architecture} tells 2 classes of sentence pairs, and the run's head"
+            f" {_pairs(run)}; leave the flag out to write the model without that head"
+        )
+
+
+def config_json(run: Run, family: Family, architecture: str, dtype: str) -> dict[str, Any]:
+    """What the export's config.json says.
+
+    Raises:
+      UserError: if the run's padding is not where their class looks for it.
+    """
+    settings = family.to_settings(run.config)
+    ids = {}
+    for role in ("pad", "bos", "eos", "cls", "sep", "mask"):
+        ids[f"{role}_token_id"] = run.tokenizer.id_of(role)
+    if settings.get("pad_token_id", ids["pad_token_id"]) != ids["pad_token_id"]:
+        raise UserError(
+            f"config.model.first_position={run.config.first_position}, and Hugging Face's"
+            f" {family.model_type} begins positions one after the padding's id, which is"
+            f" {ids['pad_token_id']}; train with --config.model.first_position="
+            f"{(ids['pad_token_id'] or 0) + 1}, or with a tokenizer whose padding is"
+            f" {settings['pad_token_id']}"
+        )
+    names = {"architectures": [architecture], "model_type": family.model_type, "dtype": dtype}
+    # Said even where there is none, since their classes have defaults of their own.
+    said = {key: ids[key] for key in ("pad_token_id", "bos_token_id", "eos_token_id")}
+    more = {key: ids[key] for key in ("cls_token_id", "sep_token_id", "mask_token_id")}
+    more = {key: value for key, value in more.items() if value is not None}
+    return {**names, **settings, **said, **more, "tie_word_embeddings": True} | {
+        key: value for key, value in settings.items() if key == "tie_word_embeddings"
+    }
+
+
+def write_weights(
+    run: Run, family: Family, key: str, folder: Path, dtype: str, limit: int
+) -> list[int]:
+    """Writes the files of weights tensor by tensor; returns each tensor's size."""
+    shape = shape_of(run.config)
+    made_of = streaming.pieces(family.table(run.config, key))
+    shapes = streaming.shapes(made_of, run.parameters.shapes, shape)
+    names = {name: _named(name, family, key) for name in made_of}
+    slots = safetensors.lay_out(
+        folder, {names[name]: shapes[name] for name in made_of}, dtype, limit
+    )
+    for name, some in made_of.items():
+        tensor = np.asarray(streaming.tensor(some, run.parameters.read, shape))
+        slots[names[name]].write(tensor)
+    return [int(np.prod(shape)) for shape in shapes.values()]
+
+
+def _named(name: str, family: Family, key: str) -> str:
+    """A tensor's name in the class: the backbone alone has no prefix."""
+    return name.removeprefix(family.prefix) if key == "model" else name
+
+
+def size_of(text: str) -> int:
+    """Bytes of `5GB`, `500MB`, `100KiB`.
+
+    Raises:
+      UserError: if it is no such size.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(KB|MB|GB|KiB|MiB|GiB)", text)
+    if not found or not float(found[1]):
+        raise UserError(f"--max_shard_size={text} is no size; give one such as 5GB or 500MB")
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
+def new_folder(path: str, flag: str) -> Path:
+    """A local folder that does not exist, or is empty.
+
+    Raises:
+      UserError: if it is neither.
+    """
+    if not path:
+        raise UserError(f"{flag}= is empty; name a folder")
+    if "://" in path:
+        raise UserError(f"{flag}={path} is remote; name a local folder and copy it afterwards")
+    folder = Path(os.path.abspath(os.path.expanduser(path)))
+    if folder.is_file():
+        raise UserError(f"{flag}={path} is a file; name a folder")
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{flag}={path} has files in it; name another folder or empty it")
+    return folder
+
+
+@contextlib.contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A folder to work in that becomes `folder` at the end, and is removed on any failure."""
+    partial = folder.parent / f".{folder.name}.{os.getpid()}.partial"
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,96 @@
+"""Every family that goes to and from Hugging Face."""
+
+import dataclasses
+from typing import Any
+
+from plmjax.errors import UserError
+from plmjax.huggingface import bert, gpt
+from plmjax.huggingface.family import Family
+from plmjax.settings import choose, nearest
+
+FAMILIES: dict[str, tuple[Family, ...]] = {
+    "bert": (bert.BERT,),
+    "roberta": (bert.ROBERTA, bert.XLM_ROBERTA),
+    "albert": (bert.ALBERT,),
+    "electra": (bert.ELECTRA,),
+    "ernie": (bert.ERNIE,),
+    "nezha": (bert.NEZHA,),
+    "distilbert": (bert.DISTILBERT,),
+    "gpt": (gpt.GPT2, gpt.GPT1),
+}
+"""By our name of the family. Where there are several, the first that fits the config is taken,
+unless a model class of another is asked for."""
+
+NO_PLACE = {
+    "activation_remat",
+    "dtype",
+    "mask_value",
+    "position_range",
+    "remat",
+    "scale_residual",
+    "scan",
+    "vocab_multiple",
+}
+"""Fields that decide how a model is trained and computed, and have no place in config.json."""
+
+
+def family_of(name: str, config: Any, architecture: str = "") -> tuple[Family, str]:
+    """Hugging Face's family for a config of ours, and which of its classes is meant.
+
+    Args:
+      name: ours of the family.
+      config: its Config.
+      architecture: a model class of theirs; empty for the family that fits.
+
+    Returns:
+      The family, and a key of its classes; empty if `architecture` is.
+
+    Raises:
+      UserError: if there is no such family or class, or the config has what theirs have not.
+    """
+    fitting = [family for family in choose(name, FAMILIES, "the family") if family.fits(config)]
+    classes = {c: (family, key) for family in fitting for key, c in family.classes.items()}
+    if architecture and architecture not in classes:
+        raise UserError(
+            f"--architecture={architecture} is no class for a run of the family {name}"
+            f"{nearest(architecture, classes)}"
+        )
+    family, key = classes[architecture] if architecture else (fitting[0], "")
+    _check_has_place(family, config)
+    return family, key
+
+
+def family_of_type(model_type: str) -> tuple[str, Family]:
+    """Our name of the family, and theirs, by the model type of a config.json.
+
+    Raises:
+      UserError: for one that is not here.
+    """
+    found = {
+        family.model_type: (name, family) for name, some in FAMILIES.items() for family in some
+    }
+    if model_type not in found:
+        raise UserError(
+            f"config.json has model_type='{model_type}', which plmjax does not have; there are:"
+            f" {', '.join(sorted(found))}"
+        )
+    return found[model_type]
+
+
+def _check_has_place(family: Family, config: Any) -> None:
+    """Raises a UserError for a value that would be lost on the way there and back."""
+    back = family.from_settings(family.to_settings(config))
+    for field in dataclasses.fields(config):
+        # What tensors there are says whether there is a pooler.
+        if field.name in NO_PLACE | {"pooler"}:
+            continue
+        ours, theirs = getattr(config, field.name), getattr(back, field.name)
+        # 0 is the usual width, which may be said as a number, too.
+        width = {"head_size": "head_width", "embedding_size": "embedding_width"}.get(field.name)
+        if width is not None:
+            ours, theirs = getattr(config, width), getattr(back, width)
+        if ours != theirs:
+            raise UserError(
+                f"config.model.{field.name}={ours!r} has no place in Hugging Face's"
+                f" {family.model_type}, which has {theirs!r} there"
+            )

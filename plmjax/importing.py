@@ -1,0 +1,329 @@
+"""From a folder of Hugging Face's to the workdir of a run."""
+
+import dataclasses
+import functools
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from etils import epath
+
+from plmjax import experiment
+from plmjax.data.batch_form import BatchForm, DataConfig, masking_config, plan_config
+from plmjax.data.preparation import CorpusConfig, user_errors_of_the_disk
+from plmjax.data.tokenizers import Tokenizer
+from plmjax.data.tokenizers.published import read_tokenizer
+from plmjax.errors import UserError
+from plmjax.experiment import Settings, TrainConfig
+from plmjax.exporting import TOKENIZER, new_folder, replacing
+from plmjax.huggingface import streaming
+from plmjax.huggingface.families import family_of_type
+from plmjax.huggingface.family import Family
+from plmjax.huggingface.keys import Entry, shape_of
+from plmjax.huggingface.weights import Weights, check_duplicates, in_family, open_weights
+from plmjax.train.parameters import LazyArray, nested, write_parameters
+from plmjax.train.state import boxed_parameters, dummy_batch
+from plmjax.train.workdir import Workdir
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "albert": {"plan": plan_config("sentence_order"), "masking": masking_config("ngram")},
+    "roberta": {
+        "plan": plan_config("full_sentences"),
+        "frame": "roberta",
+        "masking": masking_config("roberta"),
+    },
+    "electra": {"plan": plan_config("electra_segments"), "masking": masking_config("electra")},
+    "distilbert": {"plan": plan_config("full_sentences")},
+}
+"""What examples a family goes on with, where they are not BERT's: fields of `config.data`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to be imported.
+
+    settings: of the run that the workdir will be. tokenizer: theirs. family: theirs.
+    weights: by the names of the family's table. shapes: of our parameters, by path.
+    places: the entries that have their tensors, by path. fresh: paths of parameters without.
+    left_out: parts of theirs that the run has no use for.
+    """
+
+    settings: Settings
+    tokenizer: Tokenizer
+    family: Family
+    weights: Weights
+    shapes: Mapping[str, tuple[int, ...]]
+    places: Mapping[str, Entry]
+    fresh: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def import_model(folder: str, workdir: str, say: Callable[[str], None] = print) -> None:
+    """Makes a workdir whose step 0 has the weights of a folder of Hugging Face's.
+
+    Args:
+      folder: with config.json, weights and tokenizer; local.
+      workdir: to make; local. It may exist if it is empty.
+      say: takes lines about what was made.
+
+    Raises:
+      UserError: for whatever the user can mend.
+    """
+    target = new_folder(workdir, "--workdir")
+    source = Path(folder).expanduser()
+    plan = planned(source, target)
+    arrays = _lazy_arrays(plan)
+    remedy = "name another --workdir"
+    with user_errors_of_the_disk(epath.Path(target), remedy), replacing(target) as partial:
+        config = dataclasses.asdict(plan.settings)
+        # No run has so few steps, so none takes the place for its own.
+        config["train"]["steps"] = 0
+        corpus = {
+            "digest": "",
+            "vocabulary": plan.tokenizer.digest,
+            "path": str(target / TOKENIZER),
+            "imported_from": str(source.absolute()),
+        }
+        Workdir(partial).begin(config, corpus, _count(plan))
+        (partial / TOKENIZER).mkdir()
+        plan.tokenizer.save(partial / TOKENIZER)
+        write_parameters(epath.Path(partial) / "checkpoints", nested(arrays))
+    for line in _what_was_made(plan, target, workdir):
+        say(line)
+
+
+def imported_config(workdir: str) -> dict[str, Any]:
+    """The config in an imported workdir.
+
+    Raises:
+      UserError: if it is not one.
+    """
+    work = Workdir(workdir, "the workdir of configs/imported.py")
+    run = work.stored()
+    if run is None or "imported_from" not in run["corpus"]:
+        raise UserError(
+            f"{work.path} is not a workdir that was imported; make one with"
+            f" python -m plmjax.export --from_huggingface=FOLDER --workdir={workdir}"
+        )
+    return run["config"]
+
+
+def planned(folder: Path, target: Path) -> Plan:
+    """Reads and checks everything but the weights themselves.
+
+    Raises:
+      UserError: for whatever does not fit.
+    """
+    described = read_config(folder)
+    name, family = family_of_type(described.get("model_type", ""))
+    if name not in experiment.FAMILIES:
+        raise UserError(
+            f"config.json has model_type='{family.model_type}', which plmjax cannot train yet;"
+            f" there are: {', '.join(sorted(experiment.FAMILIES))}"
+        )
+    config = family.from_settings(described)
+    tokenizer = read_tokenizer(folder, family.model_type)
+    if tokenizer.vocab_size > config.vocab_size:
+        raise UserError(
+            f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens and config.json says"
+            f" vocab_size={config.vocab_size}; they are not of one model"
+        )
+    settings = _settings(name, config, tokenizer, target)
+    weights, repeated = in_family(open_weights(folder), family)
+    shapes = _shapes(settings, tokenizer)
+    return _placed(settings, tokenizer, family, config, weights, repeated, shapes)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The fields of a folder's config.json.
+
+    Raises:
+      UserError: if there is none, or it is damaged.
+    """
+    path = folder / "config.json"
+    try:
+        described = json.loads(path.read_text())
+        if not isinstance(described, dict):
+            raise ValueError("it is no object")
+        return described
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(
+            f"--from_huggingface={folder} has no config.json; name a folder that transformers saved"
+        ) from None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); fetch it again") from None
+
+
+def _settings(name: str, config: Any, tokenizer: Tokenizer, target: Path) -> Settings:
+    """The settings of a run that goes on with the model."""
+    recipe = RECIPES.get(name, {})
+    length = min(128, config.longest)
+    corpus = CorpusConfig()
+    if tokenizer.kind == "wordpiece":
+        file = str(target / TOKENIZER / "vocab.txt")
+        corpus = CorpusConfig(vocab_file=file, lowercase=tokenizer.lowercase)
+    return Settings(
+        model={"family": name, **dataclasses.asdict(config)},
+        corpus=corpus,
+        data=DataConfig(seq_len=length, **recipe),
+        train=TrainConfig(),
+    )
+
+
+def _shapes(settings: Settings, tokenizer: Tokenizer) -> dict[str, tuple[int, ...]]:
+    """The shape of each parameter of the run, by path."""
+    leaves = jax.tree_util.tree_leaves_with_path(_abstract(settings, tokenizer))
+    return {
+        jax.tree_util.keystr(keys, simple=True, separator="/"): leaf.shape for keys, leaf in leaves
+    }
+
+
+def _objective(settings: Settings, tokenizer: Tokenizer) -> tuple[nn.Module, Mapping[str, Any]]:
+    form = BatchForm.of(settings.data, tokenizer, np.ones(tokenizer.vocab_size, np.int64))
+    return experiment.objective_of(settings, form), form.spec
+
+
+def _abstract(settings: Settings, tokenizer: Tokenizer) -> Any:
+    return nn.meta.unbox(boxed_parameters(*_objective(settings, tokenizer)))
+
+
+def _placed(
+    settings: Settings,
+    tokenizer: Tokenizer,
+    family: Family,
+    config: Any,
+    weights: Weights,
+    repeated: list[str],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> Plan:
+    """Says where each tensor goes, and checks that all is there and fits."""
+    fullest = "pretraining" if "pretraining" in family.classes else "language_model"
+    table = family.table(config, fullest)
+    needed = {entry.ours for entry in family.table(config, "model")}
+    places, left = {}, set(weights.shapes) - set(repeated)
+    left_out = {name for name in left if name.startswith(f"{family.prefix}pooler.")}
+    for entry in table:
+        missing = [name for name in entry.names if name not in weights.shapes]
+        optional = entry.ours not in needed or entry.ours.startswith("backbone/pooler/")
+        if missing and not (optional and len(missing) == len(entry.names)):
+            raise UserError(
+                f"the tensor {missing[0]} is missing; are all files of the model there?"
+            )
+        left -= set(entry.names)
+        if entry.ours not in shapes:
+            left_out |= set(entry.names) - set(missing)
+        elif not missing:
+            places[entry.ours] = entry
+            left_out -= set(entry.names)
+    left -= left_out
+    if left:
+        raise UserError(
+            f"plmjax's {family.model_type} has no place for the tensor {min(left)}"
+            + f" and {len(left) - 1} more" * (len(left) > 1)
+            + "; is this another architecture, or a model that was finetuned?"
+        )
+    _check_shapes(weights, places, shapes, config)
+    check_duplicates(weights, family, repeated)
+    fresh = tuple(path for path in shapes if path not in places)
+    parts = tuple(sorted({re.sub(r"\.(weight|bias)$", "", name) for name in left_out}))
+    return Plan(settings, tokenizer, family, weights, shapes, places, fresh, parts)
+
+
+def _check_shapes(
+    weights: Weights,
+    places: Mapping[str, Entry],
+    shapes: Mapping[str, tuple[int, ...]],
+    config: Any,
+) -> None:
+    made_of = streaming.pieces(places.values())
+    for name, shape in streaming.shapes(made_of, shapes, shape_of(config)).items():
+        if weights.shapes[name] != shape:
+            raise UserError(
+                f"the tensor {name} has the shape {weights.shapes[name]}, and by config.json it"
+                f" has {shape}; they are not of one model"
+            )
+
+
+def _lazy_arrays(plan: Plan) -> dict[str, LazyArray]:
+    """Every parameter of the run, each made when it is written."""
+    config = experiment.model_config(plan.settings)
+    shape = shape_of(config)
+
+    def theirs(entry: Entry, index: int | None) -> np.ndarray:
+        tensor = plan.weights.read(entry.names[index or 0]).astype(np.float32, copy=False)
+        return np.ascontiguousarray(entry.take(tensor, shape))
+
+    arrays = {}
+    for path, size in plan.shapes.items():
+        entry = plan.places.get(path)
+        if entry is None:
+            read = functools.partial(_fresh, plan.settings, plan.tokenizer, path)
+        else:
+            read = functools.partial(theirs, entry)
+        arrays[path] = LazyArray(size, entry is not None and entry.is_stacked, read)
+    return arrays
+
+
+def _fresh(settings: Settings, tokenizer: Tokenizer, path: str, index: int | None) -> np.ndarray:
+    """A parameter as a fresh run has it. The others are not computed: XLA leaves them out."""
+    del index  # fresh parameters are not of the backbone's layers
+    objective, spec = _objective(settings, tokenizer)
+
+    @jax.jit
+    def one() -> jax.Array:
+        key = jax.random.key(settings.seed)
+        params = objective.init(key, dummy_batch(spec), train=False)["params"]
+        leaf = nn.meta.unbox(params)
+        for part in path.split("/"):
+            leaf = leaf[part]
+        return leaf
+
+    return np.asarray(one())
+
+
+def _count(plan: Plan) -> int:
+    """How many parameters, rows that pad the vocabulary left out."""
+    model = {**plan.settings.model, "vocab_multiple": 1}
+    plain = dataclasses.replace(plan.settings, model=model)
+    return sum(leaf.size for leaf in jax.tree.leaves(_abstract(plain, plan.tokenizer)))
+
+
+def _what_was_made(plan: Plan, target: Path, workdir: str) -> list[str]:
+    model, tokenizer = plan.settings.model, plan.tokenizer
+    lines = [f"{target}: {model['family']}, {_count(plan):,} parameters, at step 0."]
+    if plan.fresh:
+        parts = sorted(
+            {"/".join(path.split("/")[: 1 + path.startswith("backbone")]) for path in plan.fresh}
+        )
+        lines.append(f"Not in the files, so fresh: {', '.join(parts)}.")
+    if plan.left_out:
+        lines.append(f"Left out, since a run has no use for them: {', '.join(plan.left_out)}.")
+    if tokenizer.vocab_size < model["vocab_size"]:
+        lines.append(
+            f"The tokenizer has {tokenizer.vocab_size:,} tokens and the table"
+            f" {model['vocab_size']:,} rows: all rows are kept, the last are never read."
+        )
+    run = f"  python -m plmjax.main --config=configs/imported.py:{workdir} --workdir={workdir}-more"
+    lines.append("To go on training it on text of your own:")
+    if tokenizer.kind == "wordpiece":
+        return [*lines, f"{run} --config.corpus.source='text:/data/*.txt'"]
+    return [
+        *lines,
+        "  python -m plmjax.prepare --out=stores/mine --source=mine='text:/data/*.txt'"
+        f" --tokenizer={_kind(tokenizer)} --tokenizer_path={target / TOKENIZER}",
+        f"{run} --config.corpus.store=stores/mine",
+    ]
+
+
+def _kind(tokenizer: Tokenizer) -> str:
+    """The tokenizer in the words of `plmjax.prepare`."""
+    if tokenizer.kind == "byte_bpe":
+        return "roberta" if "<s>" in tokenizer.ids else "gpt2"
+    if tokenizer.kind == "sentencepiece":
+        return "sentencepiece" if tokenizer.style == "plain" else tokenizer.style
+    return tokenizer.kind

@@ -1,0 +1,94 @@
+"""Small models of every family, in the files that transformers writes."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from plmjax.data.tokenizers import SPECIAL_TOKENS, WordPiece, train_tokenizer
+from plmjax.data.tokenizers.published import write_tokenizer
+from plmjax.huggingface.families import FAMILIES
+from plmjax.huggingface.family import Family
+from plmjax.models import albert, bert, distilbert, electra, ernie, nezha, roberta
+from plmjax.models.gpt import PRESETS as GPT
+from tests.requires import need
+
+torch = need("torch", "pip install -r requirements-ci.txt")
+transformers = need("transformers", "pip install -r requirements-ci.txt")
+torch.set_num_threads(1)
+transformers.logging.set_verbosity_error()
+
+WORDS = 60
+_SMALL = {"num_layers": 2, "hidden_size": 16, "num_heads": 2, "mlp_size": 64, "vocab_size": WORDS}
+_BERT = _SMALL | {"max_positions": 40}
+CONFIGS: dict[str, tuple[str, Any]] = {
+    "bert": ("bert", dataclasses.replace(bert.PRESETS["base"], **_BERT)),
+    "roberta": ("roberta", dataclasses.replace(roberta.PRESETS["base"], **_BERT)),
+    "xlm-roberta": ("roberta", dataclasses.replace(roberta.PRESETS["base"], **_BERT)),
+    "albert": (
+        "albert",
+        dataclasses.replace(albert.PRESETS["base"], **(_BERT | {"embedding_size": 12})),
+    ),
+    "albert-groups": (
+        "albert",
+        dataclasses.replace(
+            albert.PRESETS["base"], **(_BERT | {"embedding_size": 12, "groups": 2, "num_layers": 4})
+        ),
+    ),
+    "electra": (
+        "electra",
+        dataclasses.replace(electra.PRESETS["small"], **(_BERT | {"embedding_size": 24})),
+    ),
+    "ernie": ("ernie", dataclasses.replace(ernie.PRESETS["2.0-base"], **_BERT)),
+    "ernie-zh": ("ernie", dataclasses.replace(ernie.PRESETS["1.0-base-zh"], **_BERT)),
+    "nezha": (
+        "nezha",
+        dataclasses.replace(nezha.PRESETS["base-zh"], **(_SMALL | {"max_relative": 5})),
+    ),
+    "distilbert": ("distilbert", dataclasses.replace(distilbert.PRESETS["base"], **_BERT)),
+    "gpt2": ("gpt", dataclasses.replace(GPT["gpt2-small"], **_BERT)),
+    "openai-gpt": ("gpt", dataclasses.replace(GPT["gpt1"], **_BERT)),
+}
+"""Our family's name and a config, by case; the case begins with theirs of the family."""
+
+
+def family_of_case(case: str) -> Family:
+    name, _ = CONFIGS[case]
+    types = {family.model_type: family for family in FAMILIES[name]}
+    return types.get(case) or types[case.partition("-")[0]]
+
+
+def vocabulary(size: int = WORDS) -> WordPiece:
+    letters = [chr(ord("a") + number) for number in range(26)]
+    tokens = [*SPECIAL_TOKENS, *letters, *(f"##{letter}" for letter in letters)]
+    tokens += [f"word{number}" for number in range(size - len(tokens))]
+    return WordPiece(tuple(tokens[:size]))
+
+
+def shuffle(model: Any) -> Any:
+    """Random weights that all matter, biases and norms too."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(0.3 * noise if parameter.ndim > 1 else 1 + 0.3 * noise)
+    return model.eval()
+
+
+def model(case: str, key: str, **settings: Any) -> Any:
+    """Their model of a case, random; `key` is one of the family's classes."""
+    family, (_, config) = family_of_case(case), CONFIGS[case]
+    kind = getattr(transformers, family.classes[key])
+    said = {"pad_token_id": 0, **family.to_settings(config), **settings}
+    return shuffle(kind(kind.config_class(**said)))
+
+
+def saved(case: str, key: str, folder: Path, tokenizer: Any = None, **options: Any) -> Any:
+    """As `model`, saved by transformers with a tokenizer of ours beside it."""
+    made = model(case, key)
+    made.save_pretrained(folder, **options)
+    write_tokenizer(tokenizer or vocabulary(), folder, 40)
+    return made
+
+
+def trained(kind: str, size: int, texts: tuple[str, ...]) -> Any:
+    return train_tokenizer(kind, lambda: texts, size)
