@@ -10,7 +10,8 @@ trained on it, which is for trying things and far too little for most sizes.
 """
 
 from plmjax.data.batch_form import masking_config, plan_config
-from plmjax.experiment import FAMILIES, default_config
+from plmjax.experiment import default_config
+from plmjax.families import FAMILIES
 from plmjax.settings import choose, parse_argument
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from plmjax import experiment
-from plmjax.experiment import FAMILIES
+from plmjax.families import FAMILIES
 from plmjax.models import bert
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -9,7 +9,8 @@ import pytest
 from plmjax import experiment
 from plmjax.data.batch_form import masking_config, plan_config
 from plmjax.errors import UserError
-from plmjax.experiment import FAMILIES, default_config
+from plmjax.experiment import default_config
+from plmjax.families import FAMILIES
 from plmjax.nn.efficient.kinds import KINDS, Performer, attention_config
 
 

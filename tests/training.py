@@ -5,7 +5,7 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
-from plmjax.experiment import FAMILIES, OBJECTIVES
+from plmjax.families import FAMILIES, OBJECTIVES
 from plmjax.models import bert
 from tests.batches import bert_batch, causal_batch, permutation_batch, seq2seq_batch
 

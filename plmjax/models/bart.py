@@ -12,7 +12,6 @@ import jax.numpy as jnp
 
 from plmjax.errors import UserError
 from plmjax.models import seq2seq
-from plmjax.models.seq2seq import Output
 from plmjax.nn.blocks import Block
 from plmjax.nn.embeddings import TokenTable
 from plmjax.nn.initializers import bert_normal, named
@@ -118,7 +117,7 @@ class Half(nn.Module):
         return hidden_BLD, layers_NBLD
 
 
-class Bart(nn.Module):
+class Bart(seq2seq.EncoderDecoder):
     """Encoder and decoder; the head is the token table."""
 
     config: Config
@@ -131,127 +130,26 @@ class Bart(nn.Module):
         self.encoder = Half(c, c.encoder_layers)
         self.decoder = Half(c, c.decoder_layers)
 
-    def __call__(
+    def run(
         self,
-        tokens_BS: jax.Array,
-        source_mask_BS: jax.Array,
-        decoder_tokens_BL: jax.Array,
-        decoder_mask_BL: jax.Array,
-        *,
+        half: nn.Module,
+        tokens_BL: jax.Array,
+        visible: Visible,
+        positions_BL: jax.Array | None,
         train: bool,
-        all_hidden: bool = False,
-        source_positions_BS: jax.Array | None = None,
-        positions_BL: jax.Array | None = None,
-        source_segment_ids_BS: jax.Array | None = None,
-        segment_ids_BL: jax.Array | None = None,
-    ) -> Output:
-        """`encode`, then `decode` of all places at once; see there for the arguments."""
-        source_BSD, all_source_NBSD = self.encode(
-            tokens_BS,
-            source_mask_BS,
-            train=train,
-            all_hidden=all_hidden,
-            positions_BS=source_positions_BS,
-            segment_ids_BS=source_segment_ids_BS,
-        )
-        hidden_BLD, all_hidden_NBLD = self.decode(
-            decoder_tokens_BL,
-            decoder_mask_BL,
-            source_BSD,
-            source_mask_BS,
-            train=train,
-            all_hidden=all_hidden,
-            positions_BL=positions_BL,
-            source_segment_ids_BS=source_segment_ids_BS,
-            segment_ids_BL=segment_ids_BL,
-        )
-        return Output(hidden_BLD, source_BSD, all_hidden_NBLD, all_source_NBSD)
-
-    def encode(
-        self,
-        tokens_BS: jax.Array,
-        source_mask_BS: jax.Array,
-        *,
-        train: bool,
-        all_hidden: bool = False,
-        positions_BS: jax.Array | None = None,
-        segment_ids_BS: jax.Array | None = None,
+        all_hidden: bool,
     ) -> tuple[jax.Array, jax.Array | None]:
-        """Encodes the source.
+        """See `EncoderDecoder`.
 
-        Args:
-          tokens_BS: int ids in [0, vocab_size).
-          source_mask_BS: int, 1 for real tokens, 0 for padding.
-          train: whether dropout is on; needs the rng `dropout`.
-          all_hidden: whether to return every layer's output.
-          positions_BS: int from 0; the places 0, 1, 2, ... where None, as in Hugging Face's code.
-            fairseq counts real tokens only, which differs where padding stands in front.
-          segment_ids_BS: int; tokens attend only to those with the same number. None for one text.
-
-        Returns:
-          float [B, S, D], `dtype`, and None or [N, B, S, D] as in `Output`.
+        Places are counted with padding, as in Hugging Face's code. fairseq counts real tokens only,
+        which differs where padding stands in front.
         """
-        visible = Visible(source_mask_BS, segment_ids_BS)
-        rows = self._rows(visible, tokens_BS, positions_BS)
-        return self.encoder(self._looked_up(tokens_BS), rows, visible, train, all_hidden)
-
-    def decode(
-        self,
-        decoder_tokens_BL: jax.Array,
-        decoder_mask_BL: jax.Array,
-        source_BSD: jax.Array | None,
-        source_mask_BS: jax.Array,
-        *,
-        train: bool,
-        all_hidden: bool = False,
-        positions_BL: jax.Array | None = None,
-        source_segment_ids_BS: jax.Array | None = None,
-        segment_ids_BL: jax.Array | None = None,
-        start: jax.Array | None = None,
-    ) -> tuple[jax.Array, jax.Array | None]:
-        """Decodes; each place sees itself, those before it, and the whole source.
-
-        With `start` the tokens are the places `start` to start + L - 1 of M, and what earlier calls
-        left of the others is read from the collection `cache`: apply with `mutable=["cache"]` and
-        hand the cache that comes back to the next call. The first call has the source.
-
-        Args:
-          decoder_tokens_BL: int ids in [0, vocab_size): the target one place to the right.
-          decoder_mask_BL: int, 1 for real tokens, 0 for padding; of all M places with `start`.
-          source_BSD: what `encode` returned; None where a cache has it.
-          source_mask_BS: as for `encode`.
-          train, all_hidden: as for `encode`.
-          positions_BL: as `positions_BS` of `encode`.
-          source_segment_ids_BS, segment_ids_BL: int; tokens attend only to those with the same
-            number, in the source too. Both or none, and none with `start`.
-          start: int scalar.
-
-        Returns:
-          float [B, L, D], `dtype`, and None or [N, B, L, D] as in `Output`.
-        """
-        visible = Visible(
-            decoder_mask_BL,
-            segment_ids_BL,
-            causal=True,
-            start=start,
-            source_BSD=source_BSD,
-            source_mask_BS=source_mask_BS,
-            source_segments_BS=source_segment_ids_BS,
-        )
-        rows = self._rows(visible, decoder_tokens_BL, positions_BL)
-        return self.decoder(self._looked_up(decoder_tokens_BL), rows, visible, train, all_hidden)
+        rows = self._rows(visible, tokens_BL, positions_BL)
+        return half(self._looked_up(tokens_BL), rows, visible, train, all_hidden)
 
     def logits(self, hidden_BLD: jax.Array) -> jax.Array:
         """Scores of the next token at each place: float32 [B, L, V], V padded."""
         return self.token_table.logits(hidden_BLD)
-
-    @nn.nowrap
-    def forward_flops(self, rows: int, source_length: int, length: int) -> float:
-        """Operations of matrix products in one forward pass over [rows, source_length] and
-        [rows, length]; see `seq2seq.forward_flops` for what counts."""
-        c = self.config
-        layers = c.encoder_layers, c.decoder_layers
-        return seq2seq.forward_flops(*layers, c.hidden_size, rows, source_length, length)
 
     def _looked_up(self, tokens_BL: jax.Array) -> jax.Array:
         c = self.config

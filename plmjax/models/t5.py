@@ -13,7 +13,6 @@ import jax.numpy as jnp
 
 from plmjax.errors import UserError
 from plmjax.models import seq2seq
-from plmjax.models.seq2seq import Output
 from plmjax.nn.blocks import Block
 from plmjax.nn.embeddings import TokenTable
 from plmjax.nn.initializers import named
@@ -149,7 +148,7 @@ class Tower(nn.Module):
         return along_diagonals(table_PH[buckets_W].T, length)
 
 
-class T5(nn.Module):
+class T5(seq2seq.EncoderDecoder):
     """The encoder, the decoder and the head."""
 
     config: Config
@@ -167,125 +166,23 @@ class T5(nn.Module):
         if not c.tied:
             self.head = table(c.hidden_size**-0.5)
 
-    def __call__(
+    def run(
         self,
-        tokens_BS: jax.Array,
-        source_mask_BS: jax.Array,
-        decoder_tokens_BL: jax.Array,
-        decoder_mask_BL: jax.Array,
-        *,
+        half: nn.Module,
+        tokens_BL: jax.Array,
+        visible: Visible,
+        positions_BL: jax.Array | None,
         train: bool,
-        all_hidden: bool = False,
-        source_positions_BS: jax.Array | None = None,
-        positions_BL: jax.Array | None = None,
-        source_segment_ids_BS: jax.Array | None = None,
-        segment_ids_BL: jax.Array | None = None,
-    ) -> Output:
-        """`encode`, then `decode` of all places at once; see there for the arguments.
-
-        Positions are taken because other families read them: here only distances count, which are
-        the same wherever a text begins.
-        """
-        options = {"train": train, "all_hidden": all_hidden}
-        source_BSD, all_source_NBSD = self.encode(
-            tokens_BS, source_mask_BS, segment_ids_BS=source_segment_ids_BS, **options
-        )
-        hidden_BLD, all_hidden_NBLD = self.decode(
-            decoder_tokens_BL,
-            decoder_mask_BL,
-            source_BSD,
-            source_mask_BS,
-            source_segment_ids_BS=source_segment_ids_BS,
-            segment_ids_BL=segment_ids_BL,
-            **options,
-        )
-        if self.is_initializing():
-            self.logits(hidden_BLD)  # so that the head has parameters
-        return Output(hidden_BLD, source_BSD, all_hidden_NBLD, all_source_NBSD)
-
-    def encode(
-        self,
-        tokens_BS: jax.Array,
-        source_mask_BS: jax.Array,
-        *,
-        train: bool,
-        all_hidden: bool = False,
-        positions_BS: jax.Array | None = None,
-        segment_ids_BS: jax.Array | None = None,
+        all_hidden: bool,
     ) -> tuple[jax.Array, jax.Array | None]:
-        """Encodes the source.
+        """See `EncoderDecoder`.
 
-        Args:
-          tokens_BS: int ids in [0, vocab_size).
-          source_mask_BS: int, 1 for real tokens, 0 for padding.
-          train: whether dropout is on; needs the rng `dropout`.
-          all_hidden: whether to return every layer's output.
-          positions_BS: not read.
-          segment_ids_BS: int; tokens attend only to those with the same number. None for one text.
-
-        Returns:
-          float [B, S, D], `dtype`, and None or all layers [N, B, S, D].
+        Positions are not read: only distances count, which are the same wherever a text begins.
         """
-        visible = Visible(source_mask_BS, segment_ids_BS)
-        return self.encoder(self.token_table(tokens_BS), visible, train, all_hidden)
-
-    def decode(
-        self,
-        decoder_tokens_BL: jax.Array,
-        decoder_mask_BL: jax.Array,
-        source_BSD: jax.Array | None,
-        source_mask_BS: jax.Array,
-        *,
-        train: bool,
-        all_hidden: bool = False,
-        positions_BL: jax.Array | None = None,
-        source_segment_ids_BS: jax.Array | None = None,
-        segment_ids_BL: jax.Array | None = None,
-        start: jax.Array | None = None,
-    ) -> tuple[jax.Array, jax.Array | None]:
-        """Decodes; each place sees itself, those before it, and the source.
-
-        With `start` the tokens are the places `start` to start + L - 1 of M, and what earlier calls
-        left of the others is read from the collection `cache`: apply with `mutable=["cache"]` and
-        hand the cache that comes back to the next call. The source is kept too: None where an
-        earlier call had it.
-
-        Args:
-          decoder_tokens_BL: int ids in [0, vocab_size), the first of them the padding's.
-          decoder_mask_BL: int, 1 for real tokens, 0 for padding; of all M places with `start`.
-          source_BSD: what `encode` returned.
-          source_mask_BS: int, as given to `encode`.
-          train: whether dropout is on; needs the rng `dropout`.
-          all_hidden: whether to return every layer's output.
-          positions_BL: not read.
-          source_segment_ids_BS, segment_ids_BL: int; tokens attend only to those with the same
-            number, in the source too. Both or none.
-          start: int scalar.
-
-        Returns:
-          float [B, L, D], `dtype`, and None or all layers [N, B, L, D].
-        """
-        visible = Visible(
-            decoder_mask_BL,
-            segment_ids_BL,
-            causal=True,
-            start=start,
-            source_BSD=source_BSD,
-            source_mask_BS=source_mask_BS,
-            source_segments_BS=source_segment_ids_BS,
-        )
-        x_BLD = self.token_table(decoder_tokens_BL)
-        return self.decoder(x_BLD, visible, train, all_hidden)
+        return half(self.token_table(tokens_BL), visible, train, all_hidden)
 
     def logits(self, hidden_BLD: jax.Array) -> jax.Array:
         """Scores of the next token at each place: float32 [B, L, V], V padded."""
         if not self.config.tied:
             return self.head.logits(hidden_BLD)
         return self.token_table.logits(hidden_BLD * self.config.hidden_size**-0.5)
-
-    @nn.nowrap
-    def forward_flops(self, rows: int, source_length: int, length: int) -> float:
-        """Operations of matrix products in one forward pass; see `seq2seq.forward_flops`."""
-        c = self.config
-        layers = c.encoder_layers, c.decoder_layers
-        return seq2seq.forward_flops(*layers, c.hidden_size, rows, source_length, length)

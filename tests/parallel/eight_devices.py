@@ -19,7 +19,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 
-from plmjax.experiment import FAMILIES
+from plmjax.families import FAMILIES
 from plmjax.models.bert import Config
 from plmjax.nn.efficient.kinds import Full
 from plmjax.parallel.mesh import MeshConfig, make_mesh
@@ -73,7 +73,7 @@ CONFIGS = {
     "t5": replace(FAMILIES["t5"].presets["v1.1-base"], **(_SMALL | {"head_size": 6})),
     "bart": replace(FAMILIES["bart"].presets["base"], max_positions=26, **_SMALL),
 }
-"""Small models of each family, by its name in `plmjax.experiment.FAMILIES`."""
+"""Small models of each family, by its name in `plmjax.families.FAMILIES`."""
 
 
 def on_mesh(family: str, mesh: jax.sharding.Mesh, accumulate: int) -> dict:

@@ -12,7 +12,7 @@ import jax
 import pytest
 
 from plmjax.errors import UserError
-from plmjax.experiment import FAMILIES
+from plmjax.families import FAMILIES
 from plmjax.nn.initializers import named
 from plmjax.parallel.mesh import MeshConfig, batch_shards, make_mesh
 from plmjax.parallel.rules import EMBED, RULES, layer_axes

@@ -17,7 +17,7 @@ import time
 import jax
 from jax.experimental import topologies
 
-from plmjax.experiment import FAMILIES
+from plmjax.families import FAMILIES
 from plmjax.parallel.mesh import MeshConfig, make_mesh
 from plmjax.parallel.rules import batch_sharding, layer_axes
 from plmjax.train.optimizers import OptimizerConfig, build

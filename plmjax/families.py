@@ -1,0 +1,130 @@
+"""The model families and objectives there are, by the names that configs use."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+
+from plmjax.errors import UserError
+from plmjax.models import (
+    albert,
+    bart,
+    bert,
+    distilbert,
+    electra,
+    ernie,
+    gpt,
+    mobilebert,
+    modernbert,
+    nezha,
+    roberta,
+    t5,
+    xlm,
+    xlnet,
+)
+from plmjax.objectives.bert_pretraining import BertPretraining
+from plmjax.objectives.causal_lm import CausalLM
+from plmjax.objectives.permutation_lm import PermutationLM
+from plmjax.objectives.seq2seq_lm import Seq2SeqLM
+from plmjax.settings import choose, nearest
+
+
+class ModelFamily(NamedTuple):
+    """A family, and what its configs begin with.
+
+    config, presets, module: of its file.
+    objective: what trains it, a name of OBJECTIVES.
+    plan, masking, frame: of `config.data`.
+    """
+
+    config: type
+    presets: Mapping[str, Any]
+    module: type[nn.Module]
+    objective: str = "bert_pretraining"
+    plan: str = "sentence_pairs"
+    masking: str = "token"
+    frame: str = "bert"
+
+
+FAMILIES = {
+    "bert": ModelFamily(bert.Config, bert.PRESETS, bert.Bert),
+    "roberta": ModelFamily(bert.Config, roberta.PRESETS, bert.Bert),
+    "albert": ModelFamily(bert.Config, albert.PRESETS, bert.Bert),
+    "electra": ModelFamily(bert.Config, electra.PRESETS, bert.Bert),
+    "ernie": ModelFamily(bert.Config, ernie.PRESETS, bert.Bert),
+    "nezha": ModelFamily(bert.Config, nezha.PRESETS, bert.Bert),
+    "distilbert": ModelFamily(bert.Config, distilbert.PRESETS, bert.Bert),
+    "xlm": ModelFamily(bert.Config, xlm.PRESETS, bert.Bert),
+    "mobilebert": ModelFamily(mobilebert.Config, mobilebert.PRESETS, mobilebert.MobileBert),
+    "modernbert": ModelFamily(modernbert.Config, modernbert.PRESETS, modernbert.ModernBert),
+    "xlnet": ModelFamily(xlnet.Config, xlnet.PRESETS, xlnet.Xlnet, "permutation_lm"),
+    "gpt": ModelFamily(
+        *(gpt.Config, gpt.PRESETS, gpt.Gpt), "causal_lm", "blocks", "causal", frame="none"
+    ),
+    "t5": ModelFamily(
+        *(t5.Config, t5.PRESETS, t5.T5), "seq2seq_lm", "blocks", "span_corruption", frame="none"
+    ),
+    "bart": ModelFamily(
+        *(bart.Config, bart.PRESETS, bart.Bart), "seq2seq_lm", "doc_sentences", "denoising"
+    ),
+}
+OBJECTIVES = {
+    "bert_pretraining": BertPretraining,
+    "causal_lm": CausalLM,
+    "seq2seq_lm": Seq2SeqLM,
+    "permutation_lm": PermutationLM,
+}
+
+
+def objective_config(name: str, **changes: Any) -> dict[str, Any]:
+    """`config.objective`: one of OBJECTIVES with the defaults of its settings, and `changes`.
+
+    Raises:
+      UserError: for an unknown name or setting.
+    """
+    cls = choose(name, OBJECTIVES, "the objective")
+    fields = {field.name: field.default for field in _settings_of(cls)}
+    for key in changes:
+        choose(key, fields, f"a setting of the objective {name}")
+    return {"name": name, **fields, **changes}
+
+
+def _settings_of(objective: type[nn.Module]) -> list[dataclasses.Field]:
+    """What a user may set of an objective: all but what the run itself fills in."""
+    filled = ("backbone", "labels", "task", "parent", "name")
+    return [field for field in dataclasses.fields(objective) if field.name not in filled]
+
+
+def make_objective(
+    section: Mapping[str, Any], family: str, model: Any, labels: Mapping[str, Any]
+) -> nn.Module:
+    """The objective of a config, with its model.
+
+    Args:
+      section: `config.objective`.
+      family: a name of FAMILIES.
+      model: that family's Config.
+      labels: classes and task of the examples' labels, for objectives that predict them.
+
+    Raises:
+      UserError: for an unknown objective or setting, or one that does not train the family.
+    """
+    fields, found = dict(section), FAMILIES[family]
+    name = fields.pop("name", "")
+    cls = choose(name, OBJECTIVES, "config.objective.name")
+    if name != found.objective:
+        raise UserError(
+            f"config.objective.name='{name}' does not train config.model.family='{family}'; give"
+            f" '{found.objective}'"
+        )
+    known = {field.name: field.type for field in _settings_of(cls)}
+    for key, value in fields.items():
+        if key not in known:
+            there = nearest(key, known) if known else "; it has none but name"
+            raise UserError(f"config.objective.{key} is not a setting of {name}{there}")
+        if not isinstance(value, int | float):
+            raise UserError(f"config.objective.{key}={value!r}; expected a number")
+    if cls is BertPretraining:
+        fields |= labels
+    return cls(found.module(model), **fields)
