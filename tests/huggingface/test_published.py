@@ -64,11 +64,11 @@ def test_sentence_embeddings_equal_transformers(workdir):
     stored = StoredParameters(newest_state(workdir / "checkpoints", ""))
     params = nested({path: stored.read(path) for path in stored.shapes})["backbone"]
     encode = jax.jit(
-        lambda tokens, mask: Bert(run.config).apply(
+        lambda params, tokens, mask: Bert(run.config).apply(
             {"params": params}, tokens, 0 * tokens, mask, train=False
         )
     )
-    hidden_BLD = np.asarray(encode(tokens_BL, mask_BL).hidden_BLD)
+    hidden_BLD = np.asarray(encode(params, tokens_BL, mask_BL).hidden_BLD)
     model = transformers.AutoModel.from_pretrained(published()).eval()
     with torch.no_grad():
         expected_BLD = model(**batch).last_hidden_state.numpy()
