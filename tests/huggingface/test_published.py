@@ -79,7 +79,11 @@ def test_sentence_embeddings_equal_transformers(workdir):
 
 @pytest.mark.slow
 def test_a_hundred_steps_from_it_are_ahead_of_a_hundred_from_nothing(workdir, tmp_path):
-    """Its language model's head was not published and is fresh, so both begin at chance."""
+    """Its language model's head was not published and is fresh, so both begin at chance.
+
+    Measured: 6.12 against 6.75 held out. At five times this learning rate it was 6.68 against 6.72:
+    neither has learned more than how frequent tokens are (6.38).
+    """
     losses = {}
     for name, init in (("imported", str(workdir)), ("fresh", "")):
         ended = verb.forked(
@@ -90,7 +94,7 @@ def test_a_hundred_steps_from_it_are_ahead_of_a_hundred_from_nothing(workdir, tm
             "--config.data.batch_size=16",
             "--config.train.steps=100",
             "--config.train.log_every=5",
-            "--config.optimizer.learning_rate=5e-4",
+            "--config.optimizer.learning_rate=1e-4",
             "--config.evaluation.every=0",
             timeout=3000,
         )
