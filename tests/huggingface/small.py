@@ -19,7 +19,9 @@ transformers.logging.set_verbosity_error()
 
 WORDS = 60
 _SMALL = {"num_layers": 2, "hidden_size": 16, "num_heads": 2, "mlp_size": 64, "vocab_size": WORDS}
-_BERT = _SMALL | {"max_positions": 40}
+# An epsilon that can be seen in the results: one in the wrong place must not pass.
+_DISTILBERT = _SMALL | {"max_positions": 40}
+_BERT = _DISTILBERT | {"layer_norm_epsilon": 1e-2}
 CONFIGS: dict[str, tuple[str, Any]] = {
     "bert": ("bert", dataclasses.replace(bert.PRESETS["base"], **_BERT)),
     "roberta": ("roberta", dataclasses.replace(roberta.PRESETS["base"], **_BERT)),
@@ -44,7 +46,7 @@ CONFIGS: dict[str, tuple[str, Any]] = {
         "nezha",
         dataclasses.replace(nezha.PRESETS["base-zh"], **(_SMALL | {"max_relative": 5})),
     ),
-    "distilbert": ("distilbert", dataclasses.replace(distilbert.PRESETS["base"], **_BERT)),
+    "distilbert": ("distilbert", dataclasses.replace(distilbert.PRESETS["base"], **_DISTILBERT)),
     "gpt2": ("gpt", dataclasses.replace(GPT["gpt2-small"], **_BERT)),
     "openai-gpt": ("gpt", dataclasses.replace(GPT["gpt1"], **_BERT)),
 }

@@ -64,11 +64,11 @@ def test_sentence_embeddings_equal_transformers(workdir):
     stored = StoredParameters(newest_state(workdir / "checkpoints", ""))
     params = nested({path: stored.read(path) for path in stored.shapes})["backbone"]
     encode = jax.jit(
-        lambda tokens, mask: Bert(run.config).apply(
+        lambda params, tokens, mask: Bert(run.config).apply(
             {"params": params}, tokens, 0 * tokens, mask, train=False
         )
     )
-    hidden_BLD = np.asarray(encode(tokens_BL, mask_BL).hidden_BLD)
+    hidden_BLD = np.asarray(encode(params, tokens_BL, mask_BL).hidden_BLD)
     model = transformers.AutoModel.from_pretrained(published()).eval()
     with torch.no_grad():
         expected_BLD = model(**batch).last_hidden_state.numpy()
@@ -79,7 +79,11 @@ def test_sentence_embeddings_equal_transformers(workdir):
 
 @pytest.mark.slow
 def test_a_hundred_steps_from_it_are_ahead_of_a_hundred_from_nothing(workdir, tmp_path):
-    """Its language model's head was not published and is fresh, so both begin at chance."""
+    """Its language model's head was not published and is fresh, so both begin at chance.
+
+    Measured: 6.12 against 6.75 held out. At five times this learning rate it was 6.68 against 6.72:
+    neither has learned more than how frequent tokens are (6.38).
+    """
     losses = {}
     for name, init in (("imported", str(workdir)), ("fresh", "")):
         ended = verb.forked(
@@ -90,7 +94,7 @@ def test_a_hundred_steps_from_it_are_ahead_of_a_hundred_from_nothing(workdir, tm
             "--config.data.batch_size=16",
             "--config.train.steps=100",
             "--config.train.log_every=5",
-            "--config.optimizer.learning_rate=5e-4",
+            "--config.optimizer.learning_rate=1e-4",
             "--config.evaluation.every=0",
             timeout=3000,
         )
