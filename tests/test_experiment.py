@@ -112,11 +112,21 @@ def test_every_published_size_of_every_family_builds(family, preset):
     config.model.dtype = "float32"
     if config.data.plan.name == "sentence_pairs":
         config.data.plan = plan_config("doc_sentences")
+    if family == "xlm":  # no plan says what language a token is of
+        config.model.languages = 0
     if family == "t5":  # a WordPiece has no sentinels
         config.data = default_config("bart", "base").data
     settings = experiment.read_settings(config)
     found = experiment.build(experiment.resolved(settings, None, None))
     assert found.parameter_count() > 1_000_000
+
+
+def test_languages_that_no_batch_names_are_one_line():
+    config = default_config("xlm", "15-langs")
+    config.model.vocab_size, config.model.dtype = 0, "float32"
+    config.data.plan = plan_config("doc_sentences")
+    with pytest.raises(UserError, match="needs languages in the batch"):
+        experiment.build(experiment.resolved(experiment.read_settings(config), None, None))
 
 
 def test_what_a_family_lacks_is_one_line():

@@ -31,6 +31,8 @@ def batch_of(family: str, config: Any, size: int, length: int, targets: int, see
     batch = bert_batch(typed, size, length, targets, seed)
     if not config.pooler:
         del batch["label"], batch["label_weights"]
+    if config.languages:
+        batch["languages"] = batch["tokens"] % config.languages
     return batch
 
 

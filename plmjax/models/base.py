@@ -28,13 +28,14 @@ class TransformerConfig:
     dtype: of matrix products and activations; parameters are float32 always.
     scan: whether layers are stacked and scanned. remat: a name of REMAT_POLICIES.
 
-    pooler, token_types: as of BERT; families that have them make them fields.
+    pooler, token_types, languages: as of BERT; families that have them make them fields.
     own_attention: whether the family has its own kind, and no other is a choice.
     """
 
     own_attention: ClassVar[bool] = False
     pooler: ClassVar[bool] = False
     token_types: ClassVar[int] = 0
+    languages: ClassVar[int] = 0
 
     vocab_size: int
     num_layers: int = 12
@@ -73,6 +74,11 @@ class TransformerConfig:
     def longest(self) -> int:
         """The longest sequence; a large number where no table limits it."""
         return 1 << 30
+
+    @property
+    def embedding_width(self) -> int:
+        """E: the width of the embedding tables."""
+        return self.hidden_size
 
     @property
     def head_width(self) -> int:

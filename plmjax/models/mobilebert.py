@@ -102,6 +102,11 @@ class Config(TransformerConfig):
         return self.head_size or self.inner_width // self.num_heads
 
     @property
+    def embedding_width(self) -> int:
+        """E: the width of the token table."""
+        return self.embedding_size
+
+    @property
     def longest(self) -> int:
         """The longest sequence."""
         return self.max_positions

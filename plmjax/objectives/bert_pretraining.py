@@ -34,7 +34,7 @@ class BertPretraining(nn.Module):
     labels: int = 2
     task: str = "nsp"
 
-    optional_keys: ClassVar[tuple[str, ...]] = ("segment_ids", "positions", "languages")
+    optional_keys: ClassVar[tuple[str, ...]] = ("segment_ids", "positions")
     """Batch keys that are read where they are."""
 
     predicts: ClassVar[str] = "mlm"
@@ -58,6 +58,7 @@ class BertPretraining(nn.Module):
         """The batch keys the objective reads."""
         keys = ("tokens", "token_types", "attention_mask")
         keys += ("masked_positions", "masked_targets", "masked_weights")
+        keys += ("languages",) * bool(self.backbone.config.languages)
         return keys + ("label", "label_weights") * bool(self.labels)
 
     @nn.nowrap
@@ -101,8 +102,9 @@ class BertPretraining(nn.Module):
         c = self.backbone.config
         rows, length = spec["tokens"][0]
         positions = rows * spec["masked_positions"][0][1]
-        transform = c.hidden_size * c.masked_lm_head().transform
-        head = positions * c.hidden_size * (transform + c.vocab_size)
+        head = c.masked_lm_head()
+        width = c.embedding_width + head.extra_width
+        head = positions * width * (c.hidden_size * head.transform + c.vocab_size)
         return self.backbone.forward_flops(rows, length) + 2.0 * head
 
     @nn.nowrap
@@ -131,12 +133,16 @@ class BertPretraining(nn.Module):
         """Logits at the masked positions: float32 [B, M, V], V padded."""
         return self._encode(batch, train=False)[1]
 
+    @property
+    def _read_by_token(self) -> tuple[str, ...]:
+        return self.optional_keys + ("languages",) * bool(self.backbone.config.languages)
+
     def _encode(self, batch: Batch, train: bool):
         output = self.backbone(
             batch["tokens"],
             batch["token_types"],
             batch["attention_mask"],
-            **{f"{key}_BL": batch[key] for key in self.optional_keys if key in batch},
+            **{f"{key}_BL": batch[key] for key in self._read_by_token if key in batch},
             train=train,
         )
         picked_BMD = jnp.take_along_axis(

@@ -39,6 +39,17 @@ CONFIGS = {
         activation="gelu",
         layer_norm_epsilon=1e-6,
     ),
+    "front": dataclasses.replace(
+        nezha.PRESETS["base-zh"],
+        vocab_size=53,
+        hidden_size=20,
+        num_layers=3,
+        num_heads=5,
+        mlp_size=24,
+        max_relative=7,
+        activation="relu",
+        layer_norm_epsilon=1e-3,
+    ),
 }
 
 
@@ -70,8 +81,8 @@ def batch_of(case: str) -> dict[str, np.ndarray]:
         "masked_positions": masked[0],
         "masked_targets": masked[1],
         "masked_weights": masked[2].astype(np.float32),
-        "label": given["next_sentence_label"],
-        "label_weights": np.ones(3, np.float32),
+        "label": np.maximum(given["next_sentence_label"], 0),
+        "label_weights": (given["next_sentence_label"] >= 0).astype(np.float32),
     }
 
 
@@ -118,7 +129,7 @@ def test_gradients_equal_transformers(case):
     assert found[worst] <= 1e-4, worst
 
 
-@pytest.mark.parametrize("case", CONFIGS)
+@pytest.mark.parametrize("case", ["short", "odd"])
 def test_padding_in_front_is_as_padding_behind(case):
     """Relative positions do not know where a text begins, so the recorded values hold shifted."""
     config, expected = CONFIGS[case], golden(case, "value")
