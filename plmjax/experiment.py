@@ -293,8 +293,8 @@ def check_phase(settings: Settings, phase: PhasePlan, model: Any, mesh: Mesh) ->
     where = phase.where
     if phase.data.seq_len > model.longest:
         raise UserError(
-            f"{where}.seq_len={phase.data.seq_len} is beyond the position table:"
-            f" config.model.max_positions={model.max_positions} holds {model.longest} tokens"
+            f"{where}.seq_len={phase.data.seq_len} is longer than the model can take: with"
+            f" config.model.max_positions={model.max_positions} that is {model.longest} tokens"
         )
     model.attention.check(phase.data.seq_len)
     shards, accumulate = batch_shards(mesh), settings.train.accumulate
