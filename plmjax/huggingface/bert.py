@@ -14,7 +14,7 @@ from plmjax.huggingface import activations, encoders
 from plmjax.huggingface.family import Family
 from plmjax.huggingface.keys import Entry
 from plmjax.huggingface.settings import check_fixed, number_fields, with_defaults
-from plmjax.models import albert, bert, distilbert, electra, ernie, nezha, roberta
+from plmjax.models import albert, bert, distilbert, electra, ernie, nezha, roberta, roformer
 from plmjax.models.bert import Config
 
 _FIELDS = {
@@ -118,6 +118,12 @@ KINDS = {
     "nezha": _kind(
         nezha.PRESETS["base-zh"], _NEZHA_FIELDS, vocab_size=21128, max_relative_position=64
     ),
+    "roformer": _kind(
+        roformer.PRESETS["base-zh"],
+        _EMBEDDING,
+        {"rotary_value": False},
+        **{"vocab_size": 50000, "embedding_size": 768, "max_position_embeddings": 1536},
+    ),
     "distilbert": Kind(
         distilbert.PRESETS["base"],
         _DISTILBERT_FIELDS,
@@ -158,6 +164,8 @@ def _from_settings(model_type: str, settings: Mapping[str, Any]) -> Config:
     kind = KINDS[model_type]
     check_fixed(settings, kind.fixed)
     filled = with_defaults(settings, kind.defaults)
+    if model_type == "roformer":  # whose default is the width of this very model
+        filled["embedding_size"] = settings.get("embedding_size") or filled["hidden_size"]
     fields = number_fields(filled, kind.fields, kind.base)
     fields["activation"] = activations.to_ours(filled[kind.activation], kind.activation)
     if fields.get("embedding_size") == fields["hidden_size"]:
@@ -212,3 +220,7 @@ ELECTRA = _family("electra", "Electra")
 ERNIE = _family("ernie", "Ernie", pretraining=True)
 NEZHA = _family("nezha", "Nezha", pretraining=True)
 DISTILBERT = _family("distilbert", "DistilBert")
+# Their files have the sines and cosines as a tensor.
+ROFORMER = dataclasses.replace(
+    _family("roformer", "RoFormer"), ignored=(r"\bembed_positions\.weight$",)
+)

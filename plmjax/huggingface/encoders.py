@@ -94,6 +94,9 @@ FAMILIES = {
     "bert": _like_bert("bert"),
     "ernie": _like_bert("ernie"),
     "nezha": _like_bert("nezha"),
+    "roformer": dataclasses.replace(
+        _like_bert("roformer"), pooler="", projection="roformer.embeddings_project"
+    ),
     "bigbird": dataclasses.replace(_like_bert("bert"), pooler="bert.pooler"),
     "roberta": Names(
         embeddings="roberta.embeddings",

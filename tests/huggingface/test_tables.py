@@ -13,7 +13,7 @@ from plmjax.huggingface import gpt, safetensors, streaming
 from plmjax.huggingface.families import FAMILIES, family_of
 from plmjax.huggingface.keys import shape_of, to_ours, to_theirs
 from plmjax.huggingface.weights import Weights, in_family, open_weights
-from plmjax.models import albert, bert, distilbert, electra, ernie, nezha, roberta
+from plmjax.models import albert, bert, distilbert, electra, ernie, nezha, roberta, roformer
 from plmjax.models import gpt as gpt_models
 from tests.compare import leaves
 from tests.huggingface import small
@@ -28,6 +28,7 @@ PRESETS = {
     "ernie": ernie.PRESETS,
     "nezha": nezha.PRESETS,
     "distilbert": distilbert.PRESETS,
+    "roformer": roformer.PRESETS,
     "gpt": gpt_models.PRESETS,
 }
 CASES = [case for case in small.CONFIGS if case != "nezha"]  # which transformers 5 has not
