@@ -56,7 +56,7 @@ FAMILIES = {
     "ernie": ModelFamily(bert.Config, ernie.PRESETS, bert.Bert),
     "nezha": ModelFamily(bert.Config, nezha.PRESETS, bert.Bert),
     "distilbert": ModelFamily(bert.Config, distilbert.PRESETS, bert.Bert),
-    "roformer": ModelFamily(bert.Config, roformer.PRESETS, bert.Bert),
+    "roformer": ModelFamily(bert.Config, roformer.PRESETS, bert.Bert, plan="doc_sentences"),
     "xlm": ModelFamily(bert.Config, xlm.PRESETS, bert.Bert),
     "mobilebert": ModelFamily(mobilebert.Config, mobilebert.PRESETS, mobilebert.MobileBert),
     "modernbert": ModelFamily(modernbert.Config, modernbert.PRESETS, modernbert.ModernBert),

@@ -143,8 +143,11 @@ def _to_settings(model_type: str, config: Config) -> dict[str, Any]:
     settings |= {key: value for key, value in kind.fixed.items() if key not in _FIXED}
     if "embedding_size" in settings:
         settings["embedding_size"] = config.embedding_width
-    for ours, theirs in (("token_types", "type_vocab_size"), ("groups", "num_hidden_groups")):
-        if settings.get(theirs) == 0:
+    if model_type == "nezha":
+        # Not read with relative positions, and 4.x wants a number.
+        settings["max_position_embeddings"] = 512
+    for ours, theirs in kind.fields.items():
+        if ours in ("token_types", "groups", "max_positions") and settings[theirs] == 0:
             raise UserError(
                 f"config.model.{ours}=0, and Hugging Face's {model_type} has 1 or more; train with"
                 " another number"
@@ -152,9 +155,6 @@ def _to_settings(model_type: str, config: Config) -> dict[str, Any]:
     if model_type == "ernie":
         settings["use_task_id"] = config.task_types > 0
         settings["task_type_vocab_size"] = config.task_types or 3
-    if model_type == "nezha":
-        # Not read with relative positions, and 4.x wants a number.
-        settings["max_position_embeddings"] = 512
     if "pad_token_id" in kind.defaults:
         settings["pad_token_id"] = config.first_position - 1
     return settings

@@ -140,6 +140,8 @@ def test_nezhas_table_is_that_of_the_golden_file():
         ("distilbert", {"layer_norm_epsilon": 1e-5}, "layer_norm_epsilon=1e-05 has no place"),
         ("distilbert", {"token_types": 2}, "token_types=2 has no place"),
         ("albert", {"groups": 0}, "groups=0, and"),
+        ("roformer", {"max_positions": 0}, "max_positions=0, and"),
+        ("roformer", {"rotary_base": 500.0}, "rotary_base=500.0 has no place"),
     ],
 )
 def test_what_has_no_place_there_is_said(family, config, says):
