@@ -2,8 +2,8 @@
 
 BERT with rotary positions in every layer in place of a position table: queries and keys are turned,
 values are not. The exact GELU, no pooler. The sizes are those of the config.json that junnyu
-published with the weights; rows may be longer than max_positions says, as nothing is learned of
-places.
+published with the weights; max_positions may be raised, as nothing is learned of places. The models
+of words cut text with jieba before WordPiece, those of characters have BERT's tokenizer.
 """
 
 import dataclasses
