@@ -150,6 +150,12 @@ def test_what_has_no_place_there_is_said(family, config, says):
         family_of(family, dataclasses.replace(base, **config))
 
 
+def test_roformers_embeddings_are_as_wide_as_the_model_where_nothing_is_said():
+    (family,) = FAMILIES["roformer"]
+    config = family.from_settings({"hidden_size": 384, "num_attention_heads": 6})
+    assert config.embedding_width == 384
+
+
 def test_a_tree_without_scan_has_the_same_tensors():
     config = small.CONFIGS["bert"][1]
     family = small.family_of_case("bert")
