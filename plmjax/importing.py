@@ -39,6 +39,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "electra": {"plan": plan_config("electra_segments"), "masking": masking_config("electra")},
     "distilbert": {"plan": plan_config("full_sentences")},
+    "roformer": {"plan": plan_config("doc_sentences")},
 }
 """What examples a family goes on with, where they are not BERT's: fields of `config.data`."""
 

@@ -14,7 +14,7 @@ from plmjax.huggingface import activations, encoders
 from plmjax.huggingface.family import Family
 from plmjax.huggingface.keys import Entry
 from plmjax.huggingface.settings import check_fixed, number_fields, with_defaults
-from plmjax.models import albert, bert, distilbert, electra, ernie, nezha, roberta
+from plmjax.models import albert, bert, distilbert, electra, ernie, nezha, roberta, roformer
 from plmjax.models.bert import Config
 
 _FIELDS = {
@@ -118,6 +118,12 @@ KINDS = {
     "nezha": _kind(
         nezha.PRESETS["base-zh"], _NEZHA_FIELDS, vocab_size=21128, max_relative_position=64
     ),
+    "roformer": _kind(
+        roformer.PRESETS["base-zh"],
+        _EMBEDDING,
+        {"rotary_value": False},
+        **{"vocab_size": 50000, "embedding_size": 768, "max_position_embeddings": 1536},
+    ),
     "distilbert": Kind(
         distilbert.PRESETS["base"],
         _DISTILBERT_FIELDS,
@@ -137,8 +143,11 @@ def _to_settings(model_type: str, config: Config) -> dict[str, Any]:
     settings |= {key: value for key, value in kind.fixed.items() if key not in _FIXED}
     if "embedding_size" in settings:
         settings["embedding_size"] = config.embedding_width
-    for ours, theirs in (("token_types", "type_vocab_size"), ("groups", "num_hidden_groups")):
-        if settings.get(theirs) == 0:
+    if model_type == "nezha":
+        # Not read with relative positions, and 4.x wants a number.
+        settings["max_position_embeddings"] = 512
+    for ours, theirs in kind.fields.items():
+        if ours in ("token_types", "groups", "max_positions") and settings[theirs] == 0:
             raise UserError(
                 f"config.model.{ours}=0, and Hugging Face's {model_type} has 1 or more; train with"
                 " another number"
@@ -146,9 +155,6 @@ def _to_settings(model_type: str, config: Config) -> dict[str, Any]:
     if model_type == "ernie":
         settings["use_task_id"] = config.task_types > 0
         settings["task_type_vocab_size"] = config.task_types or 3
-    if model_type == "nezha":
-        # Not read with relative positions, and 4.x wants a number.
-        settings["max_position_embeddings"] = 512
     if "pad_token_id" in kind.defaults:
         settings["pad_token_id"] = config.first_position - 1
     return settings
@@ -158,6 +164,8 @@ def _from_settings(model_type: str, settings: Mapping[str, Any]) -> Config:
     kind = KINDS[model_type]
     check_fixed(settings, kind.fixed)
     filled = with_defaults(settings, kind.defaults)
+    if model_type == "roformer":  # whose default is the width of this very model
+        filled["embedding_size"] = settings.get("embedding_size") or filled["hidden_size"]
     fields = number_fields(filled, kind.fields, kind.base)
     fields["activation"] = activations.to_ours(filled[kind.activation], kind.activation)
     if fields.get("embedding_size") == fields["hidden_size"]:
@@ -212,3 +220,7 @@ ELECTRA = _family("electra", "Electra")
 ERNIE = _family("ernie", "Ernie", pretraining=True)
 NEZHA = _family("nezha", "Nezha", pretraining=True)
 DISTILBERT = _family("distilbert", "DistilBert")
+# Their files have the sines and cosines as a tensor.
+ROFORMER = dataclasses.replace(
+    _family("roformer", "RoFormer"), ignored=(r"\bembed_positions\.weight$",)
+)

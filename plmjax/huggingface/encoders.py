@@ -94,6 +94,9 @@ FAMILIES = {
     "bert": _like_bert("bert"),
     "ernie": _like_bert("ernie"),
     "nezha": _like_bert("nezha"),
+    "roformer": dataclasses.replace(
+        _like_bert("roformer"), pooler="", projection="roformer.embeddings_project"
+    ),
     "bigbird": dataclasses.replace(_like_bert("bert"), pooler="bert.pooler"),
     "roberta": Names(
         embeddings="roberta.embeddings",
@@ -164,7 +167,7 @@ def backbone_table(names: Names, config: Config) -> list[Entry]:
         Entry(f"{root}/token_table/embedding", f"{table}.word_embeddings.weight", "vocab"),
         *norm(f"{root}/embedding_norm", f"{table}.LayerNorm"),
     ]
-    rows = (config.max_positions, config.token_types, config.task_types)
+    rows = (config.position_rows, config.token_types, config.task_types)
     for (ours, theirs), present in zip(_TABLES.items(), rows, strict=True):
         if present:
             entries.append(Entry(f"{root}/{ours}", f"{table}.{theirs}.weight", "same"))

@@ -16,6 +16,7 @@ FAMILIES: dict[str, tuple[Family, ...]] = {
     "ernie": (bert.ERNIE,),
     "nezha": (bert.NEZHA,),
     "distilbert": (bert.DISTILBERT,),
+    "roformer": (bert.ROFORMER,),
     "gpt": (gpt.GPT2, gpt.GPT1),
 }
 """By our name of the family. Where there are several, the first that fits the config is taken,

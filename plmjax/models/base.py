@@ -70,6 +70,14 @@ class TransformerConfig:
         choose(self.remat, REMAT_POLICIES, "config.model.remat")
         choose(self.dtype, {"float32": 0, "bfloat16": 0}, "config.model.dtype")
 
+    def _check_pairs(self) -> None:
+        """Raises a UserError for heads that rotary positions cannot turn."""
+        if self.head_width % 2:
+            raise UserError(
+                f"heads of config.model.head_size={self.head_width} have no pairs to turn by rotary"
+                " positions; give an even number"
+            )
+
     @property
     def longest(self) -> int:
         """The longest sequence; a large number where no table limits it."""

@@ -38,6 +38,8 @@ class Config(TransformerConfig):
     first_position: the row of the first token; RoBERTa's is 2. With it positions count the tokens
       that are not padding, and padding has the row before.
     max_relative: R of NEZHA's relative positions, in place of a table; 0 for none.
+    rotary_base: of RoFormer's rotary positions, in place of a table, whatever max_positions is; 0
+      for none.
     token_types, task_types: rows of these tables; 0 for no table.
     embedding_size: E, where embeddings are narrower and projected to D (ALBERT, ELECTRA); 0 for D.
     languages: rows of the table of language embeddings (XLM); 0 for no table.
@@ -52,6 +54,7 @@ class Config(TransformerConfig):
     max_positions: int = 512
     first_position: int = 0
     max_relative: int = 0
+    rotary_base: float = 0.0
     token_types: int = 2
     task_types: int = 0
     languages: int = 0
@@ -63,6 +66,8 @@ class Config(TransformerConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.rotary_base:
+            self._check_pairs()
         if not 0 <= self.groups <= self.num_layers:
             raise UserError(
                 f"config.model.groups={self.groups} is no number of groups of"
@@ -81,6 +86,11 @@ class Config(TransformerConfig):
         return self.embedding_size or self.hidden_size
 
     @property
+    def position_rows(self) -> int:
+        """Rows of the position table; 0 for no table."""
+        return 0 if self.rotary_base else self.max_positions
+
+    @property
     def longest(self) -> int:
         """The longest sequence; a large number where no table limits it."""
         return self.max_positions - self.first_position if self.max_positions else 1 << 30
@@ -88,7 +98,8 @@ class Config(TransformerConfig):
     @property
     def layers(self) -> tuple[LayerSettings, ...]:
         """What each layer is."""
-        return (self.layer(max_relative=self.max_relative),) * self.num_layers
+        rotary = {"rotary_base": self.rotary_base, "rotary_neighbours": self.rotary_base > 0}
+        return (self.layer(max_relative=self.max_relative, **rotary),) * self.num_layers
 
     def masked_lm_head(self, **fields: Any) -> MaskedLMHead:
         """What predicts masked tokens."""
@@ -143,7 +154,7 @@ class Bert(nn.Module):
         def table(name: str, rows: int, axis: str) -> jax.Array | None:
             return self.param(name, named(init, axis, EMBED), (rows, width)) if rows else None
 
-        self.position_table = table("position_embedding", c.max_positions, POSITIONS)
+        self.position_table = table("position_embedding", c.position_rows, POSITIONS)
         self.type_table = table("type_embedding", c.token_types, TYPES)
         self.task_table = table("task_embedding", c.task_types, TYPES)
         self.language_table = table("language_embedding", c.languages, TYPES)

@@ -70,11 +70,7 @@ class Config(TransformerConfig):
                 f"config.model.window={self.window} shows a token itself only; give 2 or more, or"
                 " config.model.global_every=1 for no windows"
             )
-        if self.head_width % 2:
-            raise UserError(
-                f"heads of config.model.head_size={self.head_width} have no pairs to turn by rotary"
-                " positions; give an even number"
-            )
+        self._check_pairs()
 
     @property
     def longest(self) -> int:

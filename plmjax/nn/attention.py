@@ -82,8 +82,8 @@ class Attention(nn.Module):
                 value_BMHK = made("value", keys_ND if values_BMD is None else values_BMD)
         if s.rotary_base and not self.cross:
             places_L = visible.query_places(x_BLD.shape[1])
-            query_BLHK = rotated(query_BLHK, places_L, s.rotary_base)
-            key_BMHK = rotated(key_BMHK, places_L, s.rotary_base)
+            query_BLHK = rotated(query_BLHK, places_L, s.rotary_base, s.rotary_neighbours)
+            key_BMHK = rotated(key_BMHK, places_L, s.rotary_base, s.rotary_neighbours)
         if visible.start is not None:
             key_BMHK, value_BMHK = self._kept(key_BMHK, value_BMHK, visible)
         mixed_BLHK = self.mix_from(x_BLD, query_BLHK, key_BMHK, value_BMHK, visible, train)

@@ -31,7 +31,8 @@ class LayerSettings:
       reach: how far a query sees, the largest distance in places; 0 for any. It is this one that
         counts, and not that of `attention`.
       max_relative: R, how far NEZHA's relative positions reach; 0 for none.
-      rotary_base: the base of rotary positions; 0 for none.
+      rotary_base: the base of rotary positions; 0 for none. rotary_neighbours: whether they turn
+        neighbours together (RoFormer), and not a number and its partner K / 2 on (GPT-NeoX).
       cross: whether attention to another sequence follows that to its own.
       dtype: of matrix products and activations.
     """
@@ -60,5 +61,6 @@ class LayerSettings:
     reach: int = 0
     max_relative: int = 0
     rotary_base: float = 0.0
+    rotary_neighbours: bool = False
     cross: bool = False
     dtype: str

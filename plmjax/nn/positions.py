@@ -26,19 +26,24 @@ def functional_positions(length: int, max_relative: int, width: int) -> jax.Arra
     return jnp.asarray(table_RK)[index_LM + max_relative]
 
 
-def rotated(x_BLHK: jax.Array, places_L: jax.Array, base: float) -> jax.Array:
+def rotated(
+    x_BLHK: jax.Array, places_L: jax.Array, base: float, neighbours: bool = False
+) -> jax.Array:
     """Queries or keys turned by their places, so that scores see distances (Su et al. 2021).
 
-    Number k of the first half of K and its partner in the second are a point that is turned by
-    place * base^(-2k/K), as in GPT-NeoX and ModernBERT. The result has the dtype of the argument;
-    angles are float32.
+    Pair k of K / 2 is a point that is turned by place * base^(-2k/K). It is number k of the first
+    half of K and its partner in the second, as in GPT-NeoX and ModernBERT; with `neighbours` it is
+    numbers 2k and 2k + 1, as in the paper and ZhuiyiTechnology/roformer. The result has the dtype
+    of the argument; angles are float32.
     """
     half = x_BLHK.shape[-1] // 2
     angle_LK = places_L[:, None] * base ** (-jnp.arange(half) / half)
     cosine_LHK, sine_LHK = jnp.cos(angle_LK)[:, None], jnp.sin(angle_LK)[:, None]
-    first, second = jnp.split(x_BLHK.astype(jnp.float32), 2, axis=-1)
+    x = x_BLHK.astype(jnp.float32)
+    first, second = (x[..., ::2], x[..., 1::2]) if neighbours else jnp.split(x, 2, axis=-1)
     turned = (first * cosine_LHK - second * sine_LHK, second * cosine_LHK + first * sine_LHK)
-    return jnp.concatenate(turned, axis=-1).astype(x_BLHK.dtype)
+    y = jnp.stack(turned, axis=-1) if neighbours else jnp.concatenate(turned, axis=-1)
+    return y.reshape(x.shape).astype(x_BLHK.dtype)
 
 
 def relative_buckets(

@@ -8,7 +8,7 @@ from plmjax.data.tokenizers import SPECIAL_TOKENS, WordPiece, train_tokenizer
 from plmjax.data.tokenizers.published import write_tokenizer
 from plmjax.huggingface.families import FAMILIES
 from plmjax.huggingface.family import Family
-from plmjax.models import albert, bert, distilbert, electra, ernie, nezha, roberta
+from plmjax.models import albert, bert, distilbert, electra, ernie, nezha, roberta, roformer
 from plmjax.models.gpt import PRESETS as GPT
 from tests.requires import need
 
@@ -47,6 +47,10 @@ CONFIGS: dict[str, tuple[str, Any]] = {
         dataclasses.replace(nezha.PRESETS["base-zh"], **(_SMALL | {"max_relative": 5})),
     ),
     "distilbert": ("distilbert", dataclasses.replace(distilbert.PRESETS["base"], **_DISTILBERT)),
+    "roformer": (
+        "roformer",
+        dataclasses.replace(roformer.PRESETS["base-zh"], **(_BERT | {"embedding_size": 12})),
+    ),
     "gpt2": ("gpt", dataclasses.replace(GPT["gpt2-small"], **_BERT)),
     "openai-gpt": ("gpt", dataclasses.replace(GPT["gpt1"], **_BERT)),
 }
@@ -70,7 +74,7 @@ def shuffle(model: Any) -> Any:
     """Random weights that all matter, biases and norms too."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for parameter in model.parameters():
+        for parameter in (p for p in model.parameters() if p.requires_grad):
             noise = torch.randn(parameter.shape, generator=generator)
             parameter.copy_(0.3 * noise if parameter.ndim > 1 else 1 + 0.3 * noise)
     return model.eval()

@@ -93,6 +93,12 @@ def test_every_family_is_imported_to_the_bit_and_computes_the_same(case, tmp_pat
     difference = deviation(ours.hidden_BLD, hidden.last_hidden_state)
     print(case, difference)
     assert difference <= 1e-4
+    export(str(tmp_path / "run"), str(tmp_path / "back"), "", "5GB", "float32", print)
+    again, info = type(model).from_pretrained(tmp_path / "back", output_loading_info=True)
+    # What is no parameter they make themselves.
+    assert all(re.search("|".join(family.ignored), name) for name in info["missing_keys"]), info
+    again = again.state_dict()
+    assert all(torch.equal(again[name], x) for name, x in model.state_dict().items())
 
 
 @pytest.mark.parametrize("way", ["sharded", "torch", "torch_sharded", "half", "old names", "tied"])

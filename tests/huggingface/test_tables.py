@@ -13,7 +13,7 @@ from plmjax.huggingface import gpt, safetensors, streaming
 from plmjax.huggingface.families import FAMILIES, family_of
 from plmjax.huggingface.keys import shape_of, to_ours, to_theirs
 from plmjax.huggingface.weights import Weights, in_family, open_weights
-from plmjax.models import albert, bert, distilbert, electra, ernie, nezha, roberta
+from plmjax.models import albert, bert, distilbert, electra, ernie, nezha, roberta, roformer
 from plmjax.models import gpt as gpt_models
 from tests.compare import leaves
 from tests.huggingface import small
@@ -28,6 +28,7 @@ PRESETS = {
     "ernie": ernie.PRESETS,
     "nezha": nezha.PRESETS,
     "distilbert": distilbert.PRESETS,
+    "roformer": roformer.PRESETS,
     "gpt": gpt_models.PRESETS,
 }
 CASES = [case for case in small.CONFIGS if case != "nezha"]  # which transformers 5 has not
@@ -139,12 +140,20 @@ def test_nezhas_table_is_that_of_the_golden_file():
         ("distilbert", {"layer_norm_epsilon": 1e-5}, "layer_norm_epsilon=1e-05 has no place"),
         ("distilbert", {"token_types": 2}, "token_types=2 has no place"),
         ("albert", {"groups": 0}, "groups=0, and"),
+        ("roformer", {"max_positions": 0}, "max_positions=0, and"),
+        ("roformer", {"rotary_base": 500.0}, "rotary_base=500.0 has no place"),
     ],
 )
 def test_what_has_no_place_there_is_said(family, config, says):
     base = next(iter(PRESETS[family].values()))
     with pytest.raises(UserError, match=says):
         family_of(family, dataclasses.replace(base, **config))
+
+
+def test_roformers_embeddings_are_as_wide_as_the_model_where_nothing_is_said():
+    (family,) = FAMILIES["roformer"]
+    config = family.from_settings({"hidden_size": 384, "num_attention_heads": 6})
+    assert config.embedding_width == 384
 
 
 def test_a_tree_without_scan_has_the_same_tensors():

@@ -54,6 +54,9 @@ CONFIGS = {
     "ernie": replace(FAMILIES["ernie"].presets["2.0-base"], max_positions=24, **_SMALL),
     "nezha": replace(FAMILIES["nezha"].presets["base-zh"], **(_SMALL | {"max_relative": 6})),
     "distilbert": replace(FAMILIES["distilbert"].presets["base"], max_positions=24, **_SMALL),
+    "roformer": replace(
+        FAMILIES["roformer"].presets["base-zh"], **(_SMALL | {"embedding_size": 16})
+    ),
     "gpt": replace(
         FAMILIES["gpt"].presets["gpt3-125m"],
         max_positions=24,

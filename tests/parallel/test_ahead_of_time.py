@@ -66,6 +66,7 @@ def test_bert_large_fits_a_tpu_v4_slice_of_64_chips(length, mesh):
         pytest.param("ernie:2.0-large", marks=pytest.mark.slow),
         "nezha:large-zh",
         pytest.param("distilbert:base", marks=pytest.mark.slow),
+        pytest.param("roformer:base-zh", marks=pytest.mark.slow),
         pytest.param("xlm:100-langs", marks=pytest.mark.slow),
         pytest.param("mobilebert:uncased", marks=pytest.mark.slow),
         pytest.param("modernbert:large", marks=pytest.mark.slow),

@@ -89,6 +89,10 @@ def _distilbert(config: Config) -> Any:
     )
 
 
+def _roformer(config: Config) -> Any:
+    return transformers.RoFormerConfig(**_common(config), embedding_size=config.embedding_width)
+
+
 def _longformer(config: Config) -> Any:
     windows = [config.attention.window] * config.num_layers
     return transformers.LongformerConfig(**_common(config), attention_window=windows)
@@ -109,6 +113,7 @@ ORACLES = {
     "albert": Oracle("AlbertForPreTraining", _albert, "sentence_order_label"),
     "electra": Oracle("ElectraForMaskedLM", _electra),
     "distilbert": Oracle("DistilBertForMaskedLM", _distilbert),
+    "roformer": Oracle("RoFormerForMaskedLM", _roformer),
     "longformer": Oracle("LongformerForMaskedLM", _longformer),
     "bigbird": Oracle("BigBirdForMaskedLM", _bigbird),
 }
@@ -121,11 +126,16 @@ def build(family: str, config: Config) -> Any:
     return randomized(getattr(transformers, oracle.model)(oracle.config(config)).train())
 
 
+def trainable(model: Any) -> dict[str, Any]:
+    """Its parameters by name, without those that are constants (RoFormer's sines)."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
 def randomized(model: Any, gain: float = 1.5) -> Any:
     """The model, with new weights that all matter; a kernel makes numbers `gain` times as large."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for name, parameter in trainable(model).items():
             noise = torch.randn(parameter.shape, generator=generator)
             if "embeddings." in name and parameter.ndim == 2:
                 parameter.copy_(0.3 * noise)
@@ -191,7 +201,7 @@ def run(model: Any, arguments: Mapping[str, Any], made: Mapping[str, np.ndarray]
     values = {key: value.detach().numpy() for key, value in values.items()}
     grads = {
         name: torch.zeros_like(p) if p.grad is None else p.grad
-        for name, p in model.named_parameters()
+        for name, p in trainable(model).items()
     }
     return at_real_places(values, made), grads
 

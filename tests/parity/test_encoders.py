@@ -10,7 +10,7 @@ import pytest
 
 from plmjax.huggingface.encoders import FAMILIES, masked_lm_table
 from plmjax.huggingface.keys import shape_of, to_ours, to_theirs
-from plmjax.models import albert, bert, distilbert, electra, ernie, nezha, roberta
+from plmjax.models import albert, bert, distilbert, electra, ernie, nezha, roberta, roformer
 from plmjax.objectives.bert_pretraining import BertPretraining
 from plmjax.train.state import boxed_parameters
 from tests.batches import padded_in_front, spec
@@ -36,6 +36,7 @@ def _cases() -> dict[tuple[str, str], bert.Config]:
         "albert": (albert.PRESETS["base"], {"max_positions": 32, "embedding_size": 12}),
         "electra": (electra.PRESETS["small"], {"max_positions": 32, "embedding_size": 24}),
         "distilbert": (distilbert.PRESETS["base"], {"max_positions": 32}),
+        "roformer": (roformer.PRESETS["base-zh"], {"max_positions": 32, "embedding_size": 36}),
     }
     deep = {
         "albert": {"groups": 2},
@@ -43,6 +44,7 @@ def _cases() -> dict[tuple[str, str], bert.Config]:
         "electra": {"embedding_size": 0},
         "roberta": {"layer_norm_epsilon": 1e-3, "token_types": 3},
         "distilbert": {"activation": "relu"},
+        "roformer": {"embedding_size": 0, "token_types": 3, "layer_norm_epsilon": 1e-3},
     }
     cases = {}
     for family, (base, fields) in bases.items():
@@ -67,7 +69,7 @@ def batch_of(family: str, name: str) -> dict[str, np.ndarray]:
 def theirs(family: str, name: str):
     config, made = CASES[family, name], batch_of(family, name)
     model = oracle.build(family, config)
-    parameters = {k: p.detach().clone() for k, p in model.named_parameters()}
+    parameters = {k: p.detach().clone() for k, p in oracle.trainable(model).items()}
     values, grads = oracle.run(model, oracle.inputs(family, config, made), made)
     return oracle.tree(family, parameters, config), oracle.tree(family, grads, config), values
 
@@ -156,6 +158,10 @@ def test_shared_layers_scanned_and_unscanned_are_equal(groups):
         (distilbert.PRESETS["base"], False, 66_362_880),
         (distilbert.PRESETS["base"], True, 66_985_530),
         (nezha.PRESETS["base-zh"], False, 101_874_432),
+        (roformer.PRESETS["base-zh"], True, 124_099_664),
+        (roformer.PRESETS["small-zh"], True, 30_046_928),
+        (roformer.PRESETS["char-base-zh"], True, 94_877_664),
+        (roformer.PRESETS["char-small-zh"], True, 15_416_928),
         (ELECTRA_GENERATOR, False, 33_511_168),
         (ELECTRA_GENERATOR, True, 33_740_602),
     ],
