@@ -334,7 +334,7 @@ def build(
     for phase, form in zip(phases, forms, strict=True):
         check_phase(settings, phase, model, mesh)
         _check_form(phase, form, forms[0], model)
-    objective = objective_of(settings, forms[0])
+    objective = objective_of(settings, forms[0].labels, forms[0].task)
     for phase, form in zip(phases, forms, strict=True):
         _check_batch_keys(objective, settings.objective["name"], form.spec, phase)
     spec = forms[0].spec
@@ -429,8 +429,8 @@ def _settings_of(objective: type[nn.Module]) -> list[dataclasses.Field]:
     return [field for field in dataclasses.fields(objective) if field.name not in filled]
 
 
-def objective_of(settings: Settings, form: BatchForm) -> nn.Module:
-    """The objective with its model, for batches of this form."""
+def objective_of(settings: Settings, labels: int, task: str) -> nn.Module:
+    """The objective with its model, for batches with so many classes of pairs; see `BatchForm`."""
     fields, family = dict(settings.objective), settings.model["family"]
     name = fields.pop("name", "")
     cls = choose(name, OBJECTIVES, "config.objective.name")
@@ -447,7 +447,7 @@ def objective_of(settings: Settings, form: BatchForm) -> nn.Module:
         if not isinstance(value, int | float):
             raise UserError(f"config.objective.{key}={value!r}; expected a number")
     if cls is BertPretraining:
-        fields |= {"labels": form.labels, "task": form.task}
+        fields |= {"labels": labels, "task": task}
     return cls(FAMILIES[family].module(model_config(settings)), **fields)
 
 
@@ -471,5 +471,5 @@ def _check_batch_keys(
 def _unpadded_count(settings: Settings, form: BatchForm) -> int:
     model = {**settings.model, "vocab_multiple": 1}
     plain = dataclasses.replace(settings, model=model)
-    shapes = boxed_parameters(objective_of(plain, form), form.spec)
+    shapes = boxed_parameters(objective_of(plain, form.labels, form.task), form.spec)
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))

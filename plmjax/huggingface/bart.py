@@ -62,7 +62,7 @@ def to_settings(config: Config) -> dict[str, Any]:
     settings = {theirs: getattr(config, ours) for ours, theirs in _FIELDS.items()}
     for ours, same in _DECODER.items():
         settings[_FIELDS[ours]] = getattr(config, ours) or getattr(config, same)
-    settings["max_position_embeddings"] = config.longest
+    settings["max_position_embeddings"] = config.max_positions - Config.first_position
     settings["activation_function"] = activations.to_theirs(config.activation)
     return settings
 
