@@ -46,6 +46,9 @@ def imported(tmp_path_factory):
             folder, tokenizer = tmp_path_factory.mktemp(case), tokenizer_of(case)
             sizes = {"vocab_size": tokenizer.vocab_size, "pad_token_id": tokenizer.pad_id}
             model = small.model(case, fullest(case), **sizes)
+            if case == "t5-untied":  # new ones are tied there, whatever the config says
+                rows = torch.randn(model.shared.weight.shape, generator=torch.manual_seed(2))
+                model.lm_head.weight = torch.nn.Parameter(rows)
             model.save_pretrained(folder / "hf")
             small.write_tokenizer(tokenizer, folder / "hf", 40)
             importing.import_model(str(folder / "hf"), str(folder / "run"), quiet)
@@ -71,6 +74,8 @@ def arguments(case, size):
 def their_own(case, key, model):
     """The class of their own with the tensors of the whole model."""
     family = small.family_of_case(case)
+    if type(model).__name__ == family.classes[key]:
+        return model
     state = model.state_dict()
     if key == "model":
         state = {name.removeprefix(family.prefix): x for name, x in state.items()}
