@@ -26,6 +26,7 @@ _FIELDS = {
     "mlp_dropout": "activation_dropout",
     "initializer_range": "init_std",
     "scale_embedding": "scale_embedding",
+    "max_positions": "max_position_embeddings",
 }
 _DECODER = {
     "num_decoder_layers": "num_layers",
@@ -78,9 +79,9 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
     filled = with_defaults(settings, DEFAULTS)
     fields = number_fields(filled, _FIELDS, Config())
     fields |= {ours: 0 for ours, same in _DECODER.items() if fields[ours] == fields[same]}
+    fields["max_positions"] += Config.first_position
     return Config(
         **fields,
-        max_positions=filled["max_position_embeddings"] + Config.first_position,
         activation=activations.to_ours(filled["activation_function"], "activation_function"),
     )
 

@@ -26,6 +26,7 @@ _FIELDS = {
     "max_positions": "max_position_embeddings",
     "token_types": "type_vocab_size",
     "embedding_size": "embedding_size",
+    "bottleneck_size": "intra_bottleneck_size",
     "num_mlps": "num_feedforward_networks",
     "pooled_dense": "classifier_activation",
 }
@@ -102,11 +103,12 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
             f"config.json has normalization_type='{given}', which plmjax does not have"
             f"{nearest(given, norms)}"
         )
+    fields = number_fields(filled, _FIELDS, Config())
+    fields["bottleneck_size"] *= bool(filled["use_bottleneck"])
     inputs = "shared" if filled["key_query_shared_bottleneck"] else "residual"
     return Config(
-        **number_fields(filled, _FIELDS, Config()),
+        **fields,
         activation=activations.to_ours(filled["hidden_act"]),
-        bottleneck_size=filled["intra_bottleneck_size"] if filled["use_bottleneck"] else 0,
         attention_inputs="bottleneck" if filled["use_bottleneck_attention"] else inputs,
         norm=norms[given],
     )

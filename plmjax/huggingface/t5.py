@@ -29,6 +29,7 @@ _FIELDS = {
     "head_size": "d_kv",
     "mlp_size": "d_ff",
     "num_layers": "num_layers",
+    "num_decoder_layers": "num_decoder_layers",
     "num_heads": "num_heads",
     "buckets": "relative_attention_num_buckets",
     "max_distance": "relative_attention_max_distance",
@@ -90,12 +91,13 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
     """
     filled = with_defaults(settings, DEFAULTS)
     gated, activation = choose(filled["feed_forward_proj"], _PROJECTIONS, "feed_forward_proj")
+    filled.setdefault("num_decoder_layers", filled["num_layers"])
     fields = number_fields(filled, _FIELDS, Config())
-    decoder_layers = filled.get("num_decoder_layers", fields["num_layers"])
+    if fields["num_decoder_layers"] == fields["num_layers"]:
+        fields["num_decoder_layers"] = 0
     ties = [filled.get(name, True) for name in ("tie_word_embeddings", "scale_decoder_outputs")]
     return Config(
         **fields,
-        num_decoder_layers=0 if decoder_layers == fields["num_layers"] else decoder_layers,
         gated=gated,
         activation=activation,
         tied=all(ties),

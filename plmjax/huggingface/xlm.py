@@ -32,6 +32,7 @@ _FIELDS = {
     "initializer_range": "init_std",
     "max_positions": "max_position_embeddings",
     "causal": "causal",
+    "languages": "n_langs",
 }
 _FIXED = {
     "asm": False,
@@ -84,13 +85,13 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
     older = {"vocab_size": settings["n_words"]} if "n_words" in settings else {}
     filled = with_defaults({**settings, **older}, DEFAULTS)
     fields = number_fields(filled, _FIELDS, PRESETS["en"])
-    has_languages = filled["use_lang_emb"] and filled["n_langs"] > 1
+    if not filled["use_lang_emb"] or fields["languages"] == 1:
+        fields["languages"] = 0
     return dataclasses.replace(
         PRESETS["en"],
         **fields,
         mlp_size=4 * fields["hidden_size"],
         activation="gelu" if filled["gelu_activation"] else "relu",
-        languages=filled["n_langs"] if has_languages else 0,
     )
 
 

@@ -23,6 +23,10 @@ _FIELDS = {
     "hidden_dropout": "dropout",
     "attention_dropout": "dropout",
     "bi_data": "bi_data",
+    "head_size": "d_head",
+    "mem_len": "mem_len",
+    "reuse_len": "reuse_len",
+    "clamp_len": "clamp_len",
 }
 _FIXED = {"untie_r": True, "tie_word_embeddings": True}
 DEFAULTS = {
@@ -86,17 +90,16 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
       UserError: for an activation or a kind of attention that we do not have.
     """
     check_fixed(settings, _FIXED)
-    filled = with_defaults(settings, DEFAULTS)
+    # null says none of these, and not the default.
+    none = {name: 0 for name in ("mem_len", "reuse_len") if name in settings}
+    filled = with_defaults(settings, DEFAULTS | {"d_head": 0, "reuse_len": 0} | none)
     fields = number_fields(filled, _FIELDS, Config())
-    head_size = filled.get("d_head") or 0
+    if fields["head_size"] * fields["num_heads"] == fields["hidden_size"]:
+        fields["head_size"] = 0
+    fields["clamp_len"] = max(fields["clamp_len"], 0)
     return Config(
         **fields,
-        head_size=0 if head_size * fields["num_heads"] == fields["hidden_size"] else head_size,
         activation=activations.to_ours(filled["ff_activation"], "ff_activation"),
-        # null says none here, and not the default.
-        mem_len=settings.get("mem_len", filled["mem_len"]) or 0,
-        reuse_len=filled.get("reuse_len") or 0,
-        clamp_len=max(filled["clamp_len"], 0),
     )
 
 

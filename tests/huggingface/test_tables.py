@@ -90,6 +90,14 @@ def test_defaults_are_those_of_transformers(model_type, defaults):
     assert family.from_settings({}) == family.from_settings(theirs)
 
 
+@pytest.mark.parametrize("module", WITH_DEFAULTS)
+def test_a_number_of_another_type_is_one_line(module):
+    for name, value in module.DEFAULTS.items():
+        if type(value) in (int, float):
+            with pytest.raises(UserError, match=f"{name}='x', expected"):
+                module.FAMILY.from_settings({name: "x"})
+
+
 @functools.cache
 def tensors(case: str, key: str) -> dict[str, np.ndarray]:
     """By the names of the table."""
