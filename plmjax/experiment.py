@@ -268,7 +268,7 @@ def build(
     for phase, form in zip(phases, forms, strict=True):
         check_phase(settings, phase, model, mesh)
         _check_form(phase, form, forms[0], model)
-    objective = objective_of(settings, forms[0])
+    objective = objective_of(settings, forms[0].labels, forms[0].task)
     for phase, form in zip(phases, forms, strict=True):
         _check_batch_keys(objective, settings.objective["name"], form.spec, phase)
     spec = forms[0].spec
@@ -344,10 +344,10 @@ def open_corpus(settings: Settings, quiet: bool = False) -> PreparedCorpus:
     return prepare(settings.corpus, quiet=quiet)
 
 
-def objective_of(settings: Settings, form: BatchForm) -> nn.Module:
-    """The objective with its model, for batches of this form."""
-    model, labels = model_config(settings), {"labels": form.labels, "task": form.task}
-    return make_objective(settings.objective, settings.model["family"], model, labels)
+def objective_of(settings: Settings, labels: int, task: str) -> nn.Module:
+    """The objective with its model, for batches with so many classes of pairs; see `BatchForm`."""
+    model, named = model_config(settings), {"labels": labels, "task": task}
+    return make_objective(settings.objective, settings.model["family"], model, named)
 
 
 def _check_batch_keys(
@@ -370,5 +370,5 @@ def _check_batch_keys(
 def _unpadded_count(settings: Settings, form: BatchForm) -> int:
     model = {**settings.model, "vocab_multiple": 1}
     plain = dataclasses.replace(settings, model=model)
-    shapes = boxed_parameters(objective_of(plain, form), form.spec)
+    shapes = boxed_parameters(objective_of(plain, form.labels, form.task), form.spec)
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))

@@ -117,8 +117,8 @@ def open_run(workdir: str, say: Callable[[str], None]) -> Run:
         raise UserError(f"{work.name} is not the workdir of a run: it has no run.json")
     model = dict(record["config"].get("model") or {})
     name = model.pop("family", "")
-    family = choose(name, experiment.FAMILIES, f"{work.run_file}: config.model.family")
-    config = from_config(family.config, model, f"{work.run_file}: config.model")
+    chosen = choose(name, experiment.FAMILIES, f"{work.run_file}: config.model.family")
+    config = from_config(chosen.config, model, f"{work.run_file}: config.model")
     tokenizer = _tokenizer(work, record["corpus"])
     state = newest_state(work.path / "checkpoints", "a run has one after its first save", say)
     step = int(state.parent.name)
@@ -194,6 +194,11 @@ def config_json(run: Run, family: Family, architecture: str, dtype: str) -> dict
             f"{(ids['pad_token_id'] or 0) + 1}, or with a tokenizer whose padding is"
             f" {settings['pad_token_id']}"
         )
+    starts = [run.tokenizer.id_of(role) for role in family.decoder_starts]
+    if starts:
+        # What the decoder was trained to read first.
+        first = next((number for number in starts if number is not None), None)
+        settings |= {"is_encoder_decoder": True, "decoder_start_token_id": first}
     names = {"architectures": [architecture], "model_type": family.model_type, "dtype": dtype}
     # Said even where there is none, since their classes have defaults of their own.
     said = {key: ids[key] for key in ("pad_token_id", "bos_token_id", "eos_token_id")}

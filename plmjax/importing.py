@@ -14,7 +14,7 @@ import numpy as np
 from etils import epath
 
 from plmjax import experiment
-from plmjax.data.batch_form import BatchForm, DataConfig, masking_config, plan_config
+from plmjax.data.batch_form import DataConfig, masking_config, plan_config
 from plmjax.data.preparation import CorpusConfig, user_errors_of_the_disk
 from plmjax.data.tokenizers import Tokenizer
 from plmjax.data.tokenizers.published import read_tokenizer
@@ -25,7 +25,7 @@ from plmjax.huggingface import streaming
 from plmjax.huggingface.families import family_of_type
 from plmjax.huggingface.family import Family
 from plmjax.huggingface.keys import Entry, shape_of
-from plmjax.huggingface.weights import Weights, check_duplicates, in_family, open_weights
+from plmjax.huggingface.weights import Weights, check_besides, in_family, open_weights
 from plmjax.train.parameters import LazyArray, nested, write_parameters
 from plmjax.train.state import boxed_parameters, dummy_batch
 from plmjax.train.workdir import Workdir
@@ -41,7 +41,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "distilbert": {"plan": plan_config("full_sentences")},
     "roformer": {"plan": plan_config("doc_sentences")},
 }
-"""What examples a family goes on with, where they are not BERT's: fields of `config.data`."""
+"""Fields of `config.data` with which a family goes on, where not with those that its configs begin
+with (`experiment.FAMILIES`)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,11 +123,6 @@ def planned(folder: Path, target: Path) -> Plan:
     """
     described = read_config(folder)
     name, family = family_of_type(described.get("model_type", ""))
-    if name not in experiment.FAMILIES:
-        raise UserError(
-            f"config.json has model_type='{family.model_type}', which plmjax cannot train yet;"
-            f" there are: {', '.join(sorted(experiment.FAMILIES))}"
-        )
     config = family.from_settings(described)
     tokenizer = read_tokenizer(folder, family.model_type)
     if tokenizer.vocab_size > config.vocab_size:
@@ -135,9 +131,9 @@ def planned(folder: Path, target: Path) -> Plan:
             f" vocab_size={config.vocab_size}; they are not of one model"
         )
     settings = _settings(name, config, tokenizer, target)
-    weights, repeated = in_family(open_weights(folder), family)
-    shapes = _shapes(settings, tokenizer)
-    return _placed(settings, tokenizer, family, config, weights, repeated, shapes)
+    weights, besides = in_family(open_weights(folder), family, config)
+    shapes = _shapes(settings)
+    return _placed(settings, tokenizer, family, config, weights, besides, shapes)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -162,35 +158,53 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def _settings(name: str, config: Any, tokenizer: Tokenizer, target: Path) -> Settings:
     """The settings of a run that goes on with the model."""
-    recipe = RECIPES.get(name, {})
-    length = min(128, config.longest)
+    chosen = experiment.FAMILIES[name]
+    begun = {
+        "plan": plan_config(chosen.plan),
+        "masking": masking_config(chosen.masking),
+        "frame": chosen.frame,
+    }
+    data = DataConfig(seq_len=min(128, config.longest), **(begun | RECIPES.get(name, {})))
+    if data.plan_settings.labels and not config.pooler:
+        data = dataclasses.replace(data, plan=plan_config("doc_sentences"))
     corpus = CorpusConfig()
     if tokenizer.kind == "wordpiece":
         file = str(target / TOKENIZER / "vocab.txt")
         corpus = CorpusConfig(vocab_file=file, lowercase=tokenizer.lowercase)
     return Settings(
         model={"family": name, **dataclasses.asdict(config)},
+        objective=experiment.objective_config(chosen.objective),
         corpus=corpus,
-        data=DataConfig(seq_len=length, **recipe),
+        data=data,
         train=TrainConfig(),
     )
 
 
-def _shapes(settings: Settings, tokenizer: Tokenizer) -> dict[str, tuple[int, ...]]:
+def _shapes(settings: Settings) -> dict[str, tuple[int, ...]]:
     """The shape of each parameter of the run, by path."""
-    leaves = jax.tree_util.tree_leaves_with_path(_abstract(settings, tokenizer))
+    leaves = jax.tree_util.tree_leaves_with_path(_abstract(settings))
     return {
         jax.tree_util.keystr(keys, simple=True, separator="/"): leaf.shape for keys, leaf in leaves
     }
 
 
-def _objective(settings: Settings, tokenizer: Tokenizer) -> tuple[nn.Module, Mapping[str, Any]]:
-    form = BatchForm.of(settings.data, tokenizer, np.ones(tokenizer.vocab_size, np.int64))
-    return experiment.objective_of(settings, form), form.spec
+def _objective(settings: Settings) -> tuple[nn.Module, Mapping[str, Any]]:
+    """The run's objective, and the form of a small batch, on which no parameter depends.
+
+    The form does not come from the tokenizer, which may lack what a masking needs (T5's sentinels)
+    and be right for everything else.
+    """
+    plan = settings.data.plan_settings
+    objective = experiment.objective_of(settings, plan.labels, plan.task if plan.labels else "")
+    spec = {}
+    for key in objective.batch_keys():
+        shape = (2,) if key in ("label", "label_weights") else (2, 8)
+        spec[key] = (shape, np.float32 if key.endswith("weights") else np.int32)
+    return objective, spec
 
 
-def _abstract(settings: Settings, tokenizer: Tokenizer) -> Any:
-    return nn.meta.unbox(boxed_parameters(*_objective(settings, tokenizer)))
+def _abstract(settings: Settings) -> Any:
+    return nn.meta.unbox(boxed_parameters(*_objective(settings)))
 
 
 def _placed(
@@ -199,14 +213,14 @@ def _placed(
     family: Family,
     config: Any,
     weights: Weights,
-    repeated: list[str],
+    besides: list[str],
     shapes: Mapping[str, tuple[int, ...]],
 ) -> Plan:
     """Says where each tensor goes, and checks that all is there and fits."""
     fullest = "pretraining" if "pretraining" in family.classes else "language_model"
     table = family.table(config, fullest)
     needed = {entry.ours for entry in family.table(config, "model")}
-    places, left = {}, set(weights.shapes) - set(repeated)
+    places, left = {}, set(weights.shapes) - set(besides)
     left_out = {name for name in left if name.startswith(f"{family.prefix}pooler.")}
     for entry in table:
         missing = [name for name in entry.names if name not in weights.shapes]
@@ -229,7 +243,7 @@ def _placed(
             + "; is this another architecture, or a model that was finetuned?"
         )
     _check_shapes(weights, places, shapes, config)
-    check_duplicates(weights, family, repeated)
+    check_besides(weights, family, besides)
     fresh = tuple(path for path in shapes if path not in places)
     parts = tuple(sorted({re.sub(r"\.(weight|bias)$", "", name) for name in left_out}))
     return Plan(settings, tokenizer, family, weights, shapes, places, fresh, parts)
@@ -263,17 +277,17 @@ def _lazy_arrays(plan: Plan) -> dict[str, LazyArray]:
     for path, size in plan.shapes.items():
         entry = plan.places.get(path)
         if entry is None:
-            read = functools.partial(_fresh, plan.settings, plan.tokenizer, path)
+            read = functools.partial(_fresh, plan.settings, path)
         else:
             read = functools.partial(theirs, entry)
         arrays[path] = LazyArray(size, entry is not None and entry.is_stacked, read)
     return arrays
 
 
-def _fresh(settings: Settings, tokenizer: Tokenizer, path: str, index: int | None) -> np.ndarray:
+def _fresh(settings: Settings, path: str, index: int | None) -> np.ndarray:
     """A parameter as a fresh run has it. The others are not computed: XLA leaves them out."""
     del index  # fresh parameters are not of the backbone's layers
-    objective, spec = _objective(settings, tokenizer)
+    objective, spec = _objective(settings)
 
     @jax.jit
     def one() -> jax.Array:
@@ -291,7 +305,7 @@ def _count(plan: Plan) -> int:
     """How many parameters, rows that pad the vocabulary left out."""
     model = {**plan.settings.model, "vocab_multiple": 1}
     plain = dataclasses.replace(plan.settings, model=model)
-    return sum(leaf.size for leaf in jax.tree.leaves(_abstract(plain, plan.tokenizer)))
+    return sum(leaf.size for leaf in jax.tree.leaves(_abstract(plain)))
 
 
 def _what_was_made(plan: Plan, target: Path, workdir: str) -> list[str]:

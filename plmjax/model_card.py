@@ -11,7 +11,28 @@ from plmjax.evals.report import Report
 from plmjax.huggingface.family import Family
 from plmjax.train import metrics
 
-_TASKS = {"language_model": "fill-mask", "pretraining": "fill-mask", "model": "feature-extraction"}
+_MASKED = "fill-mask", "AutoModelForMaskedLM"
+_CAUSAL = "text-generation", "AutoModelForCausalLM"
+_LANGUAGE_MODELS = {
+    "causal_lm": _CAUSAL,
+    "permutation_lm": _CAUSAL,
+    "seq2seq_lm": ("text2text-generation", "AutoModelForSeq2SeqLM"),
+}
+"""The pipeline and the class that load a language model, by the objective it was trained with."""
+
+
+def loader_of(objective: str, key: str) -> tuple[str, str]:
+    """The pipeline's name and the class of transformers that load a model.
+
+    Args:
+      objective: the run's.
+      key: which of its family's classes the model is.
+    """
+    if key == "model":
+        return "feature-extraction", "AutoModel"
+    if key == "pretraining":
+        return "fill-mask", "AutoModelForPreTraining"
+    return _LANGUAGE_MODELS.get(objective, _MASKED)
 
 
 def model_card(run: Any, family: Family, key: str, name: str, note: str) -> str:
@@ -24,10 +45,7 @@ def model_card(run: Any, family: Family, key: str, name: str, note: str) -> str:
       name: the folder's.
       note: what is to be said of the tokenizer; may be empty.
     """
-    task, auto = _TASKS[key], {"model": "AutoModel", "pretraining": "AutoModelForPreTraining"}
-    loader = auto.get(key, "AutoModelForMaskedLM")
-    if family.classes[key].endswith("LMHeadModel"):
-        task, loader = "text-generation", "AutoModelForCausalLM"
+    task, loader = loader_of(run.record["config"]["objective"]["name"], key)
     return "\n".join(
         [
             "---",
@@ -103,7 +121,8 @@ def _training(run: Any) -> list[str]:
     config = run.record["config"]
     data, optimizer = config["data"], config["optimizer"]
     lines = [
-        f"- {run.step:,} of {config['train']['steps']:,} steps",
+        f"- {run.step:,} of {config['train']['steps']:,} steps of the objective"
+        f" `{config['objective']['name']}`",
         f"- batches of {data['batch_size']:,} x {data['seq_len']:,} tokens, plan"
         f" `{data['plan']['name']}`, masking `{data['masking']['name']}`",
         f"- optimizer `{optimizer['name']}`, learning rate {optimizer['learning_rate']:g}, schedule"

@@ -4,127 +4,86 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from plmjax.errors import UserError
+from plmjax.huggingface import activations
 from plmjax.huggingface.family import Family
 from plmjax.huggingface.keys import Entry, Layers, dense, norm, shape_of
+from plmjax.huggingface.settings import check_fixed, number_fields, with_defaults
 from plmjax.models.bart import Config
 from plmjax.nn.stack import subtrees
-from plmjax.settings import choose
 
 _TABLE = "model.shared.weight"
-_COPIES = (
-    "lm_head.weight",
-    "model.encoder.embed_tokens.weight",
-    "model.decoder.embed_tokens.weight",
-)
-_BIAS = "final_logits_bias"
-_ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-    "tanh": "tanh",
+_FIELDS = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "d_model",
+    "num_layers": "encoder_layers",
+    "num_heads": "encoder_attention_heads",
+    "mlp_size": "encoder_ffn_dim",
+    "num_decoder_layers": "decoder_layers",
+    "num_decoder_heads": "decoder_attention_heads",
+    "decoder_mlp_size": "decoder_ffn_dim",
+    "hidden_dropout": "dropout",
+    "attention_dropout": "attention_dropout",
+    "mlp_dropout": "activation_dropout",
+    "initializer_range": "init_std",
+    "scale_embedding": "scale_embedding",
+    "max_positions": "max_position_embeddings",
 }
-_CONSTANTS = {"layer_norm_epsilon": 1e-5, "first_position": 2}
-"""What their code fixes, by our names."""
+_DECODER = {
+    "num_decoder_layers": "num_layers",
+    "num_decoder_heads": "num_heads",
+    "decoder_mlp_size": "mlp_size",
+}
+"""Our fields of the decoder, where 0 is what the encoder has."""
+
+_FIXED = {"encoder_layerdrop": 0.0, "decoder_layerdrop": 0.0, "tie_word_embeddings": True}
+"""What they let vary and we do not."""
+
+DEFAULTS = {
+    "vocab_size": 50265,
+    "max_position_embeddings": 1024,
+    "d_model": 1024,
+    "encoder_layers": 12,
+    "encoder_attention_heads": 16,
+    "encoder_ffn_dim": 4096,
+    "decoder_layers": 12,
+    "decoder_attention_heads": 16,
+    "decoder_ffn_dim": 4096,
+    "activation_function": "gelu",
+    "dropout": 0.1,
+    "attention_dropout": 0.0,
+    "activation_dropout": 0.0,
+    "init_std": 0.02,
+    "scale_embedding": False,
+}
+"""Of their config class."""
 
 
 def to_settings(config: Config) -> dict[str, Any]:
-    """The fields of BartConfig.
-
-    Raises:
-      UserError: for what their code has no place for: another epsilon or first position, or heads
-        that do not add up to D.
-    """
-    for name, value in _CONSTANTS.items():
-        if getattr(config, name) != value:
-            raise UserError(
-                f"config.model.{name}={getattr(config, name)}: Hugging Face's BART has {value}"
-                " always; train with that to export it"
-            )
-    for heads in (config.num_heads, config.decoder_heads):
-        if config.head_size and config.head_size * heads != config.hidden_size:
-            raise UserError(
-                f"config.model.head_size={config.head_size}: Hugging Face's BART has"
-                f" hidden_size / heads = {config.hidden_size} / {heads}; train with head_size=0"
-                " to export it"
-            )
-    names = {ours: theirs for theirs, ours in reversed(_ACTIVATIONS.items())}
-    return {
-        "vocab_size": config.vocab_size,
-        "max_position_embeddings": config.longest,
-        "d_model": config.hidden_size,
-        "encoder_layers": config.num_layers,
-        "encoder_attention_heads": config.num_heads,
-        "encoder_ffn_dim": config.mlp_size,
-        "decoder_layers": config.decoder_depth,
-        "decoder_attention_heads": config.decoder_heads,
-        "decoder_ffn_dim": config.decoder_mlp_size or config.mlp_size,
-        "activation_function": names[config.activation],
-        "dropout": config.hidden_dropout,
-        "attention_dropout": config.attention_dropout,
-        "activation_dropout": config.mlp_dropout,
-        "init_std": config.initializer_range,
-        "scale_embedding": config.scale_embedding,
-    }
+    """The fields of BartConfig; their code fixes the epsilon and the first position's row."""
+    settings = {theirs: getattr(config, ours) for ours, theirs in _FIELDS.items()}
+    for ours, same in _DECODER.items():
+        settings[_FIELDS[ours]] = getattr(config, ours) or getattr(config, same)
+    settings["max_position_embeddings"] = config.max_positions - Config.first_position
+    settings["activation_function"] = activations.to_theirs(config.activation)
+    return settings
 
 
 def from_settings(settings: Mapping[str, Any]) -> Config:
-    """Our Config, from all fields of BartConfig.
+    """Our Config, from the fields of BartConfig.
 
     Raises:
       UserError: for an activation that we do not have, layers that are dropped, or a head that is
         not the token table.
     """
-    for name in ("encoder_layerdrop", "decoder_layerdrop"):
-        if settings[name]:
-            raise UserError(f"{name}={settings[name]} in config.json: here no layer is dropped")
-    if not settings["tie_word_embeddings"]:
-        raise UserError(
-            "tie_word_embeddings=false in config.json: BART's head is its token table here"
-        )
-
-    def unless_same(decoder: str, encoder: str) -> int:
-        return 0 if settings[decoder] == settings[encoder] else settings[decoder]
-
-    activation = settings["activation_function"]
+    check_fixed(settings, _FIXED)
+    filled = with_defaults(settings, DEFAULTS)
+    fields = number_fields(filled, _FIELDS, Config())
+    fields |= {ours: 0 for ours, same in _DECODER.items() if fields[ours] == fields[same]}
+    fields["max_positions"] += Config.first_position
     return Config(
-        vocab_size=settings["vocab_size"],
-        max_positions=settings["max_position_embeddings"] + _CONSTANTS["first_position"],
-        hidden_size=settings["d_model"],
-        num_layers=settings["encoder_layers"],
-        num_heads=settings["encoder_attention_heads"],
-        mlp_size=settings["encoder_ffn_dim"],
-        num_decoder_layers=unless_same("decoder_layers", "encoder_layers"),
-        num_decoder_heads=unless_same("decoder_attention_heads", "encoder_attention_heads"),
-        decoder_mlp_size=unless_same("decoder_ffn_dim", "encoder_ffn_dim"),
-        activation=choose(activation, _ACTIVATIONS, "config.json: activation_function"),
-        hidden_dropout=settings["dropout"],
-        attention_dropout=settings["attention_dropout"],
-        mlp_dropout=settings["activation_dropout"],
-        initializer_range=settings["init_std"],
-        scale_embedding=settings["scale_embedding"],
+        **fields,
+        activation=activations.to_ours(filled["activation_function"], "activation_function"),
     )
-
-
-def own_tensors(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Those of a checkpoint's tensors that `table` has a place for.
-
-    Left out are the copies that some files have of the token table, and `final_logits_bias`: a
-    buffer of zeros that no training changes and fairseq does not have. We have no place for it and
-    do not write it; transformers makes a new one where a file has none.
-
-    Raises:
-      UserError: where the bias is not zero or a copy is no copy.
-    """
-    if _BIAS in tensors and np.any(tensors[_BIAS]):
-        raise UserError(f"{_BIAS} is not zero; BART's head has no bias here")
-    for name in _COPIES:
-        if name in tensors and not np.array_equal(tensors[name], tensors[_TABLE]):
-            raise UserError(f"{name} is not {_TABLE}; BART has one token table here")
-    return {name: x for name, x in tensors.items() if name not in (_BIAS, *_COPIES)}
 
 
 def table(config: Config, root: str = "") -> list[Entry]:
@@ -171,6 +130,15 @@ FAMILY = Family(
     prefix="model.",
     to_settings=to_settings,
     from_settings=from_settings,
-    table=lambda config, holds: table(config, "backbone/"),
+    table=lambda config, key: table(config, "backbone/"),
+    duplicates={
+        "lm_head.weight": _TABLE,
+        "model.encoder.embed_tokens.weight": _TABLE,
+        "model.decoder.embed_tokens.weight": _TABLE,
+    },
+    # A buffer that no training changes and fairseq does not have; transformers makes a new one
+    # where a file has none.
+    zeros=("final_logits_bias",),
+    decoder_starts=("eos", "sep"),
 )
 """BART; both classes hold the same tensors, as the head is the token table."""

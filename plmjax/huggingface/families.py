@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from plmjax.errors import UserError
-from plmjax.huggingface import bert, gpt
+from plmjax.huggingface import bart, bert, gpt, mobilebert, modernbert, t5, xlm, xlnet
 from plmjax.huggingface.family import Family
 from plmjax.settings import choose, nearest
 
@@ -17,13 +17,18 @@ FAMILIES: dict[str, tuple[Family, ...]] = {
     "nezha": (bert.NEZHA,),
     "distilbert": (bert.DISTILBERT,),
     "roformer": (bert.ROFORMER,),
+    "xlm": (xlm.FAMILY,),
+    "mobilebert": (mobilebert.FAMILY,),
+    "modernbert": (modernbert.FAMILY,),
+    "xlnet": (xlnet.FAMILY,),
     "gpt": (gpt.GPT2, gpt.GPT1),
+    "t5": (t5.FAMILY,),
+    "bart": (bart.FAMILY,),
 }
 """By our name of the family. Where there are several, the first that fits the config is taken,
 unless a model class of another is asked for."""
 
 NO_PLACE = {
-    "activation_remat",
     "dtype",
     "mask_value",
     "position_range",
@@ -78,20 +83,37 @@ def family_of_type(model_type: str) -> tuple[str, Family]:
     return found[model_type]
 
 
+_MEANT = {
+    "head_size": ("head_width", "decoder_head_width"),
+    "embedding_size": ("embedding_width",),
+    "num_decoder_layers": ("decoder_depth",),
+    "num_decoder_heads": ("decoder_heads",),
+    "decoder_mlp_size": ("decoder_mlp_width",),
+}
+"""Fields whose 0 is the usual number, which may be said as a number too, and what they come to."""
+
+
 def _check_has_place(family: Family, config: Any) -> None:
     """Raises a UserError for a value that would be lost on the way there and back."""
     back = family.from_settings(family.to_settings(config))
     for field in dataclasses.fields(config):
         # What tensors there are says whether there is a pooler.
-        if field.name in NO_PLACE | {"pooler"}:
+        if field.name in {*NO_PLACE, *family.lost, "pooler"}:
             continue
-        ours, theirs = getattr(config, field.name), getattr(back, field.name)
-        # 0 is the usual width, which may be said as a number, too.
-        width = {"head_size": "head_width", "embedding_size": "embedding_width"}.get(field.name)
-        if width is not None:
-            ours, theirs = getattr(config, width), getattr(back, width)
-        if ours != theirs:
-            raise UserError(
-                f"config.model.{field.name}={ours!r} has no place in Hugging Face's"
-                f" {family.model_type}, which has {theirs!r} there"
-            )
+        properties = [name for name in _MEANT.get(field.name, ()) if hasattr(config, name)]
+        for name in properties or [field.name]:
+            ours, theirs = getattr(config, name), getattr(back, name)
+            if ours != theirs:
+                raise UserError(_has_no_place(family, field.name, ours, theirs))
+
+
+def _has_no_place(family: Family, name: str, ours: Any, theirs: Any) -> str:
+    if dataclasses.is_dataclass(ours):
+        # Of a section the name, or the first value of the same kind that differs.
+        parts = [part.name for part in dataclasses.fields(ours)]
+        part = next(p for p in ("name", *parts) if getattr(ours, p) != getattr(theirs, p, None))
+        name, ours, theirs = f"{name}.{part}", getattr(ours, part), getattr(theirs, part)
+    return (
+        f"config.model.{name}={ours!r} has no place in Hugging Face's {family.model_type}, which"
+        f" has {theirs!r} there"
+    )

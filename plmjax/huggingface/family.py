@@ -4,14 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from plmjax.errors import UserError
 from plmjax.huggingface.keys import Entry
-
-ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "tanh": "tanh"}
-"""Our names of activations to theirs."""
-
-_OURS_ALONE = ("vocab_multiple", "dtype", "scan", "remat", "mask_value")
-"""Fields of Configs that config.json has no place for and that change nothing of the model."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,15 +15,22 @@ class Family:
     classes: their model classes, by what they hold: `model` the backbone alone, `language_model`
       with the head over the vocabulary, and where there is one `pretraining` with all heads.
     prefix: of the backbone's tensors in the classes with a head, `bert.`; `model` has none.
-    to_settings: from our Config to the fields of config.json, the tokenizer's ids left out.
-    from_settings: from the fields of config.json, with their class's defaults filled in, to our
-      Config; a UserError for what we do not have, an unknown activation for example.
+    to_settings: from our Config to the fields of config.json, the tokenizer's ids left out. What
+      they have no place for may get lost: `families.family_of` checks that nothing does.
+    from_settings: from the fields of config.json to our Config; fields that are missing have the
+      defaults of their class. A UserError for what we do not have, an activation for example.
     table: from our Config and a key of `classes` to the entries of an objective's parameters, the
       backbone's below `backbone/`, with their names as in the classes with a head.
     fits: whether a Config is one of this family, where several share a name of ours.
     duplicates: tensors that files may have besides, each with the name of that which it repeats: a
-      tied output table. Where it differs, the model is another one.
+      tied output table. Where it differs, the model is another one. Where the table of a Config has
+      an entry for it, it is none.
+    zeros: tensors that files may have and we do not, since they change nothing: all zero.
     ignored: regular expressions of names that are no parameters, such as buffers.
+    lost: fields of our Config that matter in training alone and have no place in config.json,
+      beside those that no family has a place for.
+    decoder_starts: the roles of which the first that the tokenizer has is what its decoder reads
+      first; empty where there is no decoder beside an encoder.
     """
 
     model_type: str
@@ -41,34 +41,12 @@ class Family:
     table: Callable[[Any, str], list[Entry]]
     fits: Callable[[Any], bool] = lambda config: True
     duplicates: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    zeros: tuple[str, ...] = ()
     ignored: tuple[str, ...] = (r"\bposition_ids$", r"\btoken_type_ids$")
+    lost: tuple[str, ...] = ()
+    decoder_starts: tuple[str, ...] = ()
 
-
-def check_same(config: Any, back: Any, model: str) -> None:
-    """Checks that config.json says what `config` is.
-
-    Args:
-      config: ours. back: what its fields of config.json become.
-      model: their name of the family.
-
-    Raises:
-      UserError: for the first field that comes back as another.
-    """
-    for field in dataclasses.fields(config):
-        given, found = getattr(config, field.name), getattr(back, field.name)
-        if given != found and field.name not in _OURS_ALONE:
-            raise UserError(
-                f"config.model.{field.name}={given} has no place in transformers' {model},"
-                f" which has {found} there"
-            )
-
-
-def check_fixed(settings: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
-    """Checks the fields of config.json that have one value here.
-
-    Raises:
-      UserError: for the first that has another; one that is missing counts as right.
-    """
-    for name, value in fixed.items():
-        if settings.get(name, value) != value:
-            raise UserError(f"config.json has {name}={settings[name]}; only {value} is known here")
+    def duplicates_of(self, config: Any) -> dict[str, str]:
+        """`duplicates` of a model with this Config."""
+        own = {name for entry in self.table(config, "language_model") for name in entry.names}
+        return {name: of for name, of in self.duplicates.items() if name not in own}

@@ -4,15 +4,59 @@ from collections.abc import Mapping
 from typing import Any
 
 from plmjax.errors import UserError
+from plmjax.huggingface import activations
 from plmjax.huggingface.encoders import layer_entries
-from plmjax.huggingface.family import ACTIVATIONS, Family, check_fixed, check_same
+from plmjax.huggingface.family import Family
 from plmjax.huggingface.keys import Entry, dense, norm
+from plmjax.huggingface.settings import check_fixed, number_fields, with_defaults
 from plmjax.models.mobilebert import Config
 from plmjax.nn.stack import subtrees
+from plmjax.settings import nearest
 
+_FIELDS = {
+    "vocab_size": "vocab_size",
+    "num_layers": "num_hidden_layers",
+    "hidden_size": "hidden_size",
+    "num_heads": "num_attention_heads",
+    "mlp_size": "intermediate_size",
+    "hidden_dropout": "hidden_dropout_prob",
+    "attention_dropout": "attention_probs_dropout_prob",
+    "layer_norm_epsilon": "layer_norm_eps",
+    "initializer_range": "initializer_range",
+    "max_positions": "max_position_embeddings",
+    "token_types": "type_vocab_size",
+    "embedding_size": "embedding_size",
+    "bottleneck_size": "intra_bottleneck_size",
+    "num_mlps": "num_feedforward_networks",
+    "pooled_dense": "classifier_activation",
+}
 _NORMS = {"no_norm": "no_norm", "layer": "layer_norm"}
 _FIXED = {"trigram_input": True, "tie_word_embeddings": True}
 """What they let vary and we do not."""
+
+DEFAULTS = {
+    "vocab_size": 30522,
+    "num_hidden_layers": 24,
+    "hidden_size": 512,
+    "num_attention_heads": 4,
+    "intermediate_size": 512,
+    "hidden_act": "relu",
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.1,
+    "layer_norm_eps": 1e-12,
+    "initializer_range": 0.02,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "embedding_size": 128,
+    "use_bottleneck": True,
+    "intra_bottleneck_size": 128,
+    "use_bottleneck_attention": False,
+    "key_query_shared_bottleneck": True,
+    "num_feedforward_networks": 4,
+    "normalization_type": "no_norm",
+    "classifier_activation": True,
+}
+"""Of their config class."""
 
 
 def to_settings(config: Config) -> dict[str, Any]:
@@ -30,30 +74,19 @@ def to_settings(config: Config) -> dict[str, Any]:
             "config.model.attention_inputs=residual has no place in transformers' MobileBERT where"
             " bottleneck_size is not hidden_size; choose shared or bottleneck"
         )
-    settings = _FIXED | {
-        "vocab_size": config.vocab_size,
-        "num_hidden_layers": config.num_layers,
-        "hidden_size": config.hidden_size,
-        "num_attention_heads": config.num_heads,
-        "intermediate_size": config.mlp_size,
-        "hidden_act": ACTIVATIONS[config.activation],
-        "hidden_dropout_prob": config.hidden_dropout,
-        "attention_probs_dropout_prob": config.attention_dropout,
-        "layer_norm_eps": config.layer_norm_epsilon,
-        "initializer_range": config.initializer_range,
-        "max_position_embeddings": config.max_positions,
-        "type_vocab_size": config.token_types,
-        "embedding_size": config.embedding_size,
-        "use_bottleneck": config.bottleneck_size > 0,
-        "intra_bottleneck_size": config.inner_width,
-        "use_bottleneck_attention": config.attention_inputs == "bottleneck",
-        "key_query_shared_bottleneck": config.attention_inputs == "shared",
-        "num_feedforward_networks": config.num_mlps,
-        "normalization_type": _NORMS.get(config.norm, "layer_norm"),
-        "classifier_activation": config.pooled_dense,
-    }
-    check_same(config, from_settings(settings), "MobileBERT")
-    return settings
+    settings = {theirs: getattr(config, ours) for ours, theirs in _FIELDS.items()}
+    return (
+        _FIXED
+        | settings
+        | {
+            "hidden_act": activations.to_theirs(config.activation),
+            "use_bottleneck": config.bottleneck_size > 0,
+            "intra_bottleneck_size": config.inner_width,
+            "use_bottleneck_attention": config.attention_inputs == "bottleneck",
+            "key_query_shared_bottleneck": config.attention_inputs == "shared",
+            "normalization_type": _NORMS.get(config.norm, "layer_norm"),
+        }
+    )
 
 
 def from_settings(settings: Mapping[str, Any]) -> Config:
@@ -63,34 +96,21 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
       UserError: for values that we do not have.
     """
     check_fixed(settings, _FIXED)
-    ours = {}
-    for name, known in (("hidden_act", ACTIVATIONS), ("normalization_type", _NORMS)):
-        names = {theirs: our for our, theirs in known.items()}
-        if settings[name] not in names:
-            raise UserError(
-                f"config.json has {name}={settings[name]}; known are {', '.join(names)}"
-            )
-        ours[name] = names[settings[name]]
-    inputs = "shared" if settings["key_query_shared_bottleneck"] else "residual"
+    filled = with_defaults(settings, DEFAULTS)
+    norms, given = {theirs: ours for ours, theirs in _NORMS.items()}, filled["normalization_type"]
+    if given not in norms:
+        raise UserError(
+            f"config.json has normalization_type='{given}', which plmjax does not have"
+            f"{nearest(given, norms)}"
+        )
+    fields = number_fields(filled, _FIELDS, Config())
+    fields["bottleneck_size"] *= bool(filled["use_bottleneck"])
+    inputs = "shared" if filled["key_query_shared_bottleneck"] else "residual"
     return Config(
-        vocab_size=settings["vocab_size"],
-        num_layers=settings["num_hidden_layers"],
-        hidden_size=settings["hidden_size"],
-        num_heads=settings["num_attention_heads"],
-        mlp_size=settings["intermediate_size"],
-        activation=ours["hidden_act"],
-        hidden_dropout=settings["hidden_dropout_prob"],
-        attention_dropout=settings["attention_probs_dropout_prob"],
-        layer_norm_epsilon=settings["layer_norm_eps"],
-        initializer_range=settings["initializer_range"],
-        max_positions=settings["max_position_embeddings"],
-        token_types=settings["type_vocab_size"],
-        embedding_size=settings["embedding_size"],
-        bottleneck_size=settings["intra_bottleneck_size"] if settings["use_bottleneck"] else 0,
-        attention_inputs="bottleneck" if settings["use_bottleneck_attention"] else inputs,
-        num_mlps=settings["num_feedforward_networks"],
-        norm=ours["normalization_type"],
-        pooled_dense=settings["classifier_activation"],
+        **fields,
+        activation=activations.to_ours(filled["hidden_act"]),
+        attention_inputs="bottleneck" if filled["use_bottleneck_attention"] else inputs,
+        norm=norms[given],
     )
 
 
@@ -159,4 +179,8 @@ FAMILY = Family(
     to_settings=to_settings,
     from_settings=from_settings,
     table=table,
+    duplicates={
+        "cls.predictions.decoder.weight": "mobilebert.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
 )

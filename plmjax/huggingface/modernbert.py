@@ -4,12 +4,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from plmjax.errors import UserError
+from plmjax.huggingface import activations
 from plmjax.huggingface.family import Family
 from plmjax.huggingface.keys import Entry, Layers, dense, norm
+from plmjax.huggingface.settings import check_fixed, number_fields, with_defaults
 from plmjax.models.modernbert import Config
 from plmjax.nn.stack import subtrees
 
-_ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "tanh": "tanh"}
+_FIELDS = {
+    "vocab_size": "vocab_size",
+    "num_layers": "num_hidden_layers",
+    "hidden_size": "hidden_size",
+    "num_heads": "num_attention_heads",
+    "mlp_size": "intermediate_size",
+    "attention_dropout": "attention_dropout",
+    "embedding_dropout": "embedding_dropout",
+    "mlp_dropout": "mlp_dropout",
+    "layer_norm_epsilon": "norm_eps",
+    "initializer_range": "initializer_range",
+    "max_positions": "max_position_embeddings",
+    "window": "local_attention",
+}
 _FIXED = {
     "norm_bias": False,
     "attention_bias": False,
@@ -21,40 +36,43 @@ _FIXED = {
 """What they let vary and we, with the paper, do not."""
 
 
+DEFAULTS = {
+    "vocab_size": 50368,
+    "num_hidden_layers": 22,
+    "hidden_size": 768,
+    "num_attention_heads": 12,
+    "intermediate_size": 1152,
+    "hidden_activation": "gelu",
+    "attention_dropout": 0.0,
+    "embedding_dropout": 0.0,
+    "mlp_dropout": 0.0,
+    "norm_eps": 1e-5,
+    "initializer_range": 0.02,
+    "max_position_embeddings": 8192,
+    "local_attention": 128,
+}
+"""Of their config class."""
+
+
 def to_settings(config: Config) -> dict[str, Any]:
     """The fields of config.json, in the older spelling, which old and new versions read.
 
     Their `attention_dropout` is of probabilities and of the attention's output: it is that of
     probabilities here, and ours of the output is left out.
-
-    Raises:
-      UserError: for heads of another width than D / H, which they have no place for.
     """
-    if config.head_width * config.num_heads != config.hidden_size:
-        raise UserError(
-            f"config.model.head_size={config.head_size} is not hidden_size / num_heads, the only"
-            " width that ModernBERT's heads have in transformers"
-        )
-    activation = _ACTIVATIONS[config.activation]
-    return _FIXED | {
-        "vocab_size": config.vocab_size,
-        "num_hidden_layers": config.num_layers,
-        "hidden_size": config.hidden_size,
-        "num_attention_heads": config.num_heads,
-        "intermediate_size": config.mlp_size,
-        "hidden_activation": activation,
-        "classifier_activation": activation,
-        "attention_dropout": config.attention_dropout,
-        "embedding_dropout": config.embedding_dropout,
-        "mlp_dropout": config.mlp_dropout,
-        "norm_eps": config.layer_norm_epsilon,
-        "initializer_range": config.initializer_range,
-        "max_position_embeddings": config.max_positions,
-        "global_attn_every_n_layers": config.global_every,
-        "local_attention": config.window,
-        "global_rope_theta": config.global_base,
-        "local_rope_theta": config.local_base,
-    }
+    activation = activations.to_theirs(config.activation)
+    settings = {theirs: getattr(config, ours) for ours, theirs in _FIELDS.items()}
+    return (
+        _FIXED
+        | settings
+        | {
+            "hidden_activation": activation,
+            "classifier_activation": activation,
+            "global_attn_every_n_layers": config.global_every,
+            "global_rope_theta": config.global_base,
+            "local_rope_theta": config.local_base,
+        }
+    )
 
 
 def from_settings(settings: Mapping[str, Any]) -> Config:
@@ -63,30 +81,16 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
     Raises:
       UserError: for values that we do not have.
     """
-    given = settings["hidden_activation"]
-    ours = {theirs: name for name, theirs in _ACTIVATIONS.items()}
-    for name, value in (_FIXED | {"classifier_activation": given}).items():
-        if settings.get(name, value) != value:
-            raise UserError(f"config.json has {name}={settings[name]}; only {value} is known here")
-    if given not in ours:
-        raise UserError(f"config.json has hidden_activation={given}; known are {', '.join(ours)}")
-    default = Config()
+    filled = with_defaults(settings, DEFAULTS)
+    given, default = filled["hidden_activation"], Config()
+    activation = activations.to_ours(given, "hidden_activation")
+    check_fixed(filled, _FIXED | {"classifier_activation": given})
+    fields = number_fields(filled, _FIELDS, default)
     return Config(
-        vocab_size=settings["vocab_size"],
-        num_layers=settings["num_hidden_layers"],
-        hidden_size=settings["hidden_size"],
-        num_heads=settings["num_attention_heads"],
-        mlp_size=settings["intermediate_size"],
-        activation=ours[given],
-        hidden_dropout=settings["attention_dropout"],
-        attention_dropout=settings["attention_dropout"],
-        embedding_dropout=settings["embedding_dropout"],
-        mlp_dropout=settings["mlp_dropout"],
-        layer_norm_epsilon=settings["norm_eps"],
-        initializer_range=settings["initializer_range"],
-        max_positions=settings["max_position_embeddings"],
+        **fields,
+        activation=activation,
+        hidden_dropout=fields["attention_dropout"],
         global_every=_global_every(settings, default.global_every),
-        window=settings["local_attention"],
         global_base=_base(settings, "full_attention", "global_rope_theta", default.global_base),
         local_base=_base(settings, "sliding_attention", "local_rope_theta", default.local_base),
     )
@@ -171,4 +175,6 @@ FAMILY = Family(
     to_settings=to_settings,
     from_settings=from_settings,
     table=table,
+    duplicates={"decoder.weight": "model.embeddings.tok_embeddings.weight"},
+    lost=("hidden_dropout",),
 )

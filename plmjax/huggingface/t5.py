@@ -6,6 +6,7 @@ from typing import Any
 from plmjax.errors import UserError
 from plmjax.huggingface.family import Family
 from plmjax.huggingface.keys import Entry, Layers, dense, norm
+from plmjax.huggingface.settings import number_fields, with_defaults
 from plmjax.models.t5 import Config
 from plmjax.nn.stack import subtrees
 from plmjax.settings import choose
@@ -22,21 +23,46 @@ _PROJECTIONS = {
 """Their `feed_forward_proj`: whether it is gated, and our name of the activation."""
 
 
+_FIELDS = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "d_model",
+    "head_size": "d_kv",
+    "mlp_size": "d_ff",
+    "num_layers": "num_layers",
+    "num_decoder_layers": "num_decoder_layers",
+    "num_heads": "num_heads",
+    "buckets": "relative_attention_num_buckets",
+    "max_distance": "relative_attention_max_distance",
+    "hidden_dropout": "dropout_rate",
+    "attention_dropout": "dropout_rate",
+    "layer_norm_epsilon": "layer_norm_epsilon",
+    "initializer_range": "initializer_factor",
+}
+DEFAULTS = {
+    "vocab_size": 32128,
+    "d_model": 512,
+    "d_kv": 64,
+    "d_ff": 2048,
+    "num_layers": 6,
+    "num_heads": 8,
+    "relative_attention_num_buckets": 32,
+    "relative_attention_max_distance": 128,
+    "dropout_rate": 0.1,
+    "layer_norm_epsilon": 1e-6,
+    "initializer_factor": 1.0,
+    "feed_forward_proj": "relu",
+}
+"""Of their config class."""
+
+
 def to_settings(config: Config) -> dict[str, Any]:
     """The fields of T5Config.
 
-    Their one rate of dropout is our `hidden_dropout`.
+    Theirs has one rate of dropout, and the same heads and feed-forward in both stacks.
 
     Raises:
-      UserError: for what their code has no place for: a decoder with other heads or feed-forward
-        than the encoder, or a gated feed-forward of erf.
+      UserError: for a gated feed-forward of erf, which their code has not.
     """
-    for name, value in (("num_heads", config.decoder_heads), ("mlp_size", _decoder_mlp(config))):
-        if value != getattr(config, name):
-            raise UserError(
-                f"config.model.{name}={getattr(config, name)} and {value} in the decoder: Hugging"
-                " Face's T5 has the same in both; train with that to export it"
-            )
     names = {ours: theirs for theirs, ours in _PROJECTIONS.items()}
     if (config.gated, config.activation) not in names:
         raise UserError(
@@ -44,29 +70,18 @@ def to_settings(config: Config) -> dict[str, Any]:
             f" Hugging Face's T5 has {', '.join(_PROJECTIONS)}; train with one of these to export"
             " it"
         )
-    return {
-        "vocab_size": config.vocab_size,
-        "d_model": config.hidden_size,
+    settings = {theirs: getattr(config, ours) for ours, theirs in _FIELDS.items()}
+    return settings | {
         "d_kv": config.head_width,
-        "d_ff": config.mlp_size,
-        "num_layers": config.num_layers,
-        "num_decoder_layers": config.decoder_depth,
-        "num_heads": config.num_heads,
-        "relative_attention_num_buckets": config.buckets,
-        "relative_attention_max_distance": config.max_distance,
         "dropout_rate": config.hidden_dropout,
-        "layer_norm_epsilon": config.layer_norm_epsilon,
+        "num_decoder_layers": config.decoder_depth,
         "feed_forward_proj": names[config.gated, config.activation],
         "tie_word_embeddings": config.tied,
     }
 
 
-def _decoder_mlp(config: Config) -> int:
-    return config.decoder_mlp_size or config.mlp_size
-
-
 def from_settings(settings: Mapping[str, Any]) -> Config:
-    """Our Config, from all fields of T5Config.
+    """Our Config, from the fields of T5Config.
 
     A head of its own is told by `tie_word_embeddings`, or by `scale_decoder_outputs`: transformers
     5 writes what the former was under that name, and true in its place.
@@ -74,25 +89,18 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
     Raises:
       UserError: for a feed-forward that we do not have.
     """
-    gated, activation = choose(settings["feed_forward_proj"], _PROJECTIONS, "feed_forward_proj")
-    layers, decoder_layers = settings["num_layers"], settings.get("num_decoder_layers")
-    tied = settings.get("tie_word_embeddings", True) is not False
+    filled = with_defaults(settings, DEFAULTS)
+    gated, activation = choose(filled["feed_forward_proj"], _PROJECTIONS, "feed_forward_proj")
+    filled.setdefault("num_decoder_layers", filled["num_layers"])
+    fields = number_fields(filled, _FIELDS, Config())
+    if fields["num_decoder_layers"] == fields["num_layers"]:
+        fields["num_decoder_layers"] = 0
+    ties = [filled.get(name, True) for name in ("tie_word_embeddings", "scale_decoder_outputs")]
     return Config(
-        vocab_size=settings["vocab_size"],
-        hidden_size=settings["d_model"],
-        head_size=settings["d_kv"],
-        mlp_size=settings["d_ff"],
-        num_layers=layers,
-        num_decoder_layers=0 if decoder_layers in (None, layers) else decoder_layers,
-        num_heads=settings["num_heads"],
-        buckets=settings["relative_attention_num_buckets"],
-        max_distance=settings["relative_attention_max_distance"],
-        hidden_dropout=settings["dropout_rate"],
-        attention_dropout=settings["dropout_rate"],
-        layer_norm_epsilon=settings["layer_norm_epsilon"],
+        **fields,
         gated=gated,
         activation=activation,
-        tied=tied and settings.get("scale_decoder_outputs", True),
+        tied=all(ties),
     )
 
 
@@ -137,4 +145,12 @@ FAMILY = Family(
     to_settings=to_settings,
     from_settings=from_settings,
     table=table,
+    duplicates={
+        "lm_head.weight": "shared.weight",
+        "encoder.embed_tokens.weight": "shared.weight",
+        "decoder.embed_tokens.weight": "shared.weight",
+    },
+    # Older files have biases of the attention to the source, which nobody reads.
+    ignored=(r"\.EncDecAttention\.relative_attention_bias\.weight$",),
+    decoder_starts=("pad",),
 )

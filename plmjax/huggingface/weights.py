@@ -98,36 +98,43 @@ def _torch_load(torch: Any, path: Path) -> Mapping[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
 
 
-def in_family(weights: Weights, family: Family) -> tuple[Weights, list[str]]:
-    """The tensors by the names that the family's table has, and the names of duplicates.
+def in_family(weights: Weights, family: Family, config: Any) -> tuple[Weights, list[str]]:
+    """The tensors by the names that the family's table has, and the names of those besides.
 
     Old names of norms (gamma, beta) become new ones, a bare model's tensors get the prefix, and
     what is ignored is left out. Where only the duplicate of a tensor is there it takes its place.
     """
-    theirs = {}
+    duplicates, theirs = family.duplicates_of(config), {}
+    heads = {*duplicates, *duplicates.values(), *family.zeros}
     bare = not any(name.startswith(family.prefix) for name in weights.shapes)
     for name in weights.shapes:
         full = re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", name))
         if any(re.search(pattern, full) for pattern in family.ignored):
             continue
-        is_head = full in family.duplicates or full in family.duplicates.values()
-        if bare and not is_head:
+        if bare and full not in heads:
             full = family.prefix + full
         theirs[full] = name
-    for duplicate, original in family.duplicates.items():
+    for duplicate, original in duplicates.items():
         if duplicate in theirs and original not in theirs:
             theirs[original] = theirs.pop(duplicate)
-    repeated = [name for name in family.duplicates if name in theirs]
+    besides = [name for name in (*duplicates, *family.zeros) if name in theirs]
     named = Weights(
         {name: weights.shapes[theirs[name]] for name in theirs},
         lambda name: weights.read(theirs[name]),
     )
-    return named, repeated
+    return named, besides
 
 
-def check_duplicates(weights: Weights, family: Family, repeated: Iterable[str]) -> None:
-    """Raises a UserError if a tensor that should repeat another differs from it."""
-    for name in repeated:
+def check_besides(weights: Weights, family: Family, besides: Iterable[str]) -> None:
+    """Raises a UserError if a tensor that should repeat another differs, or one is not zero."""
+    for name in besides:
+        if name in family.zeros:
+            if np.any(weights.read(name)):
+                raise UserError(
+                    f"the tensor {name} is not zero, and plmjax's {family.model_type} has none;"
+                    " it would compute something else"
+                )
+            continue
         original = family.duplicates[name]
         if original not in weights.shapes:
             continue

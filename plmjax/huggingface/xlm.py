@@ -1,12 +1,14 @@
 """XLM in Hugging Face's words."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from plmjax.huggingface.encoders import layer_entries
-from plmjax.huggingface.family import Family, check_fixed, check_same
+from plmjax.huggingface.family import Family
 from plmjax.huggingface.keys import Entry, norm
-from plmjax.models.xlm import Config
+from plmjax.huggingface.settings import check_fixed, number_fields, with_defaults
+from plmjax.models.xlm import PRESETS, Config
 from plmjax.nn.stack import subtrees
 
 _PARTS = {
@@ -19,6 +21,19 @@ _PARTS = {
     "mlp/out": "ffns.{}.lin2",
     "mlp_norm": "layer_norm2.{}",
 }
+_FIELDS = {
+    "vocab_size": "vocab_size",
+    "num_layers": "n_layers",
+    "hidden_size": "emb_dim",
+    "num_heads": "n_heads",
+    "hidden_dropout": "dropout",
+    "attention_dropout": "attention_dropout",
+    "layer_norm_epsilon": "layer_norm_eps",
+    "initializer_range": "init_std",
+    "max_positions": "max_position_embeddings",
+    "causal": "causal",
+    "languages": "n_langs",
+}
 _FIXED = {
     "asm": False,
     "sinusoidal_embeddings": False,
@@ -27,32 +42,37 @@ _FIXED = {
 }
 """What they let vary and we do not."""
 
+DEFAULTS = {
+    "vocab_size": 30145,
+    "n_layers": 12,
+    "emb_dim": 2048,
+    "n_heads": 16,
+    "dropout": 0.1,
+    "attention_dropout": 0.1,
+    "gelu_activation": True,
+    "layer_norm_eps": 1e-12,
+    "init_std": 0.02,
+    "max_position_embeddings": 512,
+    "n_langs": 1,
+    "use_lang_emb": True,
+    "causal": False,
+}
+"""Of their config class."""
+
 
 def to_settings(config: Config) -> dict[str, Any]:
-    """The fields of config.json.
-
-    Raises:
-      UserError: for what their XLM cannot be: a feed-forward of another width than 4 D, one
-        language with a table of its own, what BERT has and XLM has not.
-    """
-    settings = _FIXED | {
-        "vocab_size": config.vocab_size,
-        "n_layers": config.num_layers,
-        "emb_dim": config.hidden_size,
-        "n_heads": config.num_heads,
-        "dropout": config.hidden_dropout,
-        "attention_dropout": config.attention_dropout,
-        "gelu_activation": config.activation == "gelu",
-        "layer_norm_eps": config.layer_norm_epsilon,
-        "max_position_embeddings": config.max_positions,
-        "init_std": config.initializer_range,
-        "embed_init_std": config.initializer_range,
-        "n_langs": max(config.languages, 1),
-        "use_lang_emb": config.languages > 0,
-        "causal": config.causal,
-    }
-    check_same(config, from_settings(settings), "XLM")
-    return settings
+    """The fields of config.json; their feed-forward is 4 D wide."""
+    settings = {theirs: getattr(config, ours) for ours, theirs in _FIELDS.items()}
+    return (
+        _FIXED
+        | settings
+        | {
+            "gelu_activation": config.activation == "gelu",
+            "embed_init_std": config.initializer_range,
+            "n_langs": max(config.languages, 1),
+            "use_lang_emb": config.languages > 0,
+        }
+    )
 
 
 def from_settings(settings: Mapping[str, Any]) -> Config:
@@ -62,25 +82,16 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
       UserError: for an adaptive softmax, sinusoids, and an output table that is not tied.
     """
     check_fixed(settings, _FIXED)
-    has_languages = settings["use_lang_emb"] and settings["n_langs"] > 1
-    return Config(
-        vocab_size=settings.get("n_words", settings.get("vocab_size")),  # the first is older
-        num_layers=settings["n_layers"],
-        hidden_size=settings["emb_dim"],
-        num_heads=settings["n_heads"],
-        mlp_size=4 * settings["emb_dim"],
-        activation="gelu" if settings["gelu_activation"] else "relu",
-        hidden_dropout=settings["dropout"],
-        attention_dropout=settings["attention_dropout"],
-        layer_norm_epsilon=settings["layer_norm_eps"],
-        initializer_range=settings["init_std"],
-        mask_value=-1e9,
-        max_positions=settings["max_position_embeddings"],
-        token_types=0,
-        languages=settings["n_langs"] if has_languages else 0,
-        causal=settings["causal"],
-        pooler=False,
-        head_transform=False,
+    older = {"vocab_size": settings["n_words"]} if "n_words" in settings else {}
+    filled = with_defaults({**settings, **older}, DEFAULTS)
+    fields = number_fields(filled, _FIELDS, PRESETS["en"])
+    if not filled["use_lang_emb"] or fields["languages"] == 1:
+        fields["languages"] = 0
+    return dataclasses.replace(
+        PRESETS["en"],
+        **fields,
+        mlp_size=4 * fields["hidden_size"],
+        activation="gelu" if filled["gelu_activation"] else "relu",
     )
 
 
@@ -114,4 +125,5 @@ FAMILY = Family(
     to_settings=to_settings,
     from_settings=from_settings,
     table=table,
+    duplicates={"pred_layer.proj.weight": "transformer.embeddings.weight"},
 )

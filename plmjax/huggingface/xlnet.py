@@ -3,14 +3,50 @@
 from collections.abc import Mapping
 from typing import Any
 
-from plmjax.errors import UserError
+from plmjax.huggingface import activations
 from plmjax.huggingface.family import Family
 from plmjax.huggingface.keys import Entry, Layers, dense, norm
+from plmjax.huggingface.settings import check_fixed, number_fields, with_defaults
 from plmjax.models.xlnet import Config
 from plmjax.nn.stack import subtrees
-from plmjax.settings import choose
 
-_ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu"}
+_FIELDS = {
+    "vocab_size": "vocab_size",
+    "num_layers": "n_layer",
+    "hidden_size": "d_model",
+    "num_heads": "n_head",
+    "mlp_size": "d_inner",
+    "direction": "attn_type",
+    "same_length": "same_length",
+    "initializer_range": "initializer_range",
+    "layer_norm_epsilon": "layer_norm_eps",
+    "hidden_dropout": "dropout",
+    "attention_dropout": "dropout",
+    "bi_data": "bi_data",
+    "head_size": "d_head",
+    "mem_len": "mem_len",
+    "reuse_len": "reuse_len",
+    "clamp_len": "clamp_len",
+}
+_FIXED = {"untie_r": True, "tie_word_embeddings": True}
+DEFAULTS = {
+    "vocab_size": 32000,
+    "n_layer": 24,
+    "d_model": 1024,
+    "n_head": 16,
+    "d_inner": 4096,
+    "ff_activation": "gelu",
+    "attn_type": "bi",
+    "same_length": False,
+    "initializer_range": 0.02,
+    "layer_norm_eps": 1e-12,
+    "dropout": 0.1,
+    "mem_len": 512,
+    "bi_data": False,
+    "clamp_len": -1,
+}
+"""Of their config class."""
+
 _ATTENTION = {
     "query/kernel": ("q", "same"),
     "key/kernel": ("k", "same"),
@@ -27,34 +63,24 @@ _ATTENTION = {
 def to_settings(config: Config) -> dict[str, Any]:
     """The fields of config.json.
 
-    Theirs has one rate for all dropouts; it gets that of the residual. A memory without a limit,
-    which theirs has where mem_len is null, is not ours: 0 is none here.
-
-    Raises:
-      UserError: for offsets that layers share, which theirs cannot have.
+    Theirs has one rate for all dropouts, and offsets that layers do not share. A memory without a
+    limit, which theirs has where mem_len is null, is not ours: 0 is none here.
     """
-    _refuse_shared(config)
-    return {
-        "vocab_size": config.vocab_size,
-        "n_layer": config.num_layers,
-        "d_model": config.hidden_size,
-        "n_head": config.num_heads,
-        "d_head": config.head_width,
-        "d_inner": config.mlp_size,
-        "ff_activation": _ACTIVATIONS[config.activation],
-        "untie_r": True,
-        "attn_type": config.direction,
-        "same_length": config.same_length,
-        "initializer_range": config.initializer_range,
-        "layer_norm_eps": config.layer_norm_epsilon,
-        "dropout": config.hidden_dropout,
-        "mem_len": config.mem_len or None,
-        "reuse_len": config.reuse_len or None,
-        "use_mems_eval": config.mem_len > 0,
-        "use_mems_train": config.mem_len > 0,
-        "bi_data": config.bi_data,
-        "clamp_len": config.clamp_len or -1,
-    }
+    settings = {theirs: getattr(config, ours) for ours, theirs in _FIELDS.items()}
+    return (
+        _FIXED
+        | settings
+        | {
+            "dropout": config.hidden_dropout,
+            "d_head": config.head_width,
+            "ff_activation": activations.to_theirs(config.activation),
+            "mem_len": config.mem_len or None,
+            "reuse_len": config.reuse_len or None,
+            "use_mems_eval": config.mem_len > 0,
+            "use_mems_train": config.mem_len > 0,
+            "clamp_len": config.clamp_len or -1,
+        }
+    )
 
 
 def from_settings(settings: Mapping[str, Any]) -> Config:
@@ -63,27 +89,17 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
     Raises:
       UserError: for an activation or a kind of attention that we do not have.
     """
-    activations = {theirs: ours for ours, theirs in _ACTIVATIONS.items()}
-    heads, width = settings["n_head"], settings["d_model"]
-    head_size = settings.get("d_head") or 0
+    check_fixed(settings, _FIXED)
+    # null says none of these, and not the default.
+    none = {name: 0 for name in ("mem_len", "reuse_len") if name in settings}
+    filled = with_defaults(settings, DEFAULTS | {"d_head": 0, "reuse_len": 0} | none)
+    fields = number_fields(filled, _FIELDS, Config())
+    if fields["head_size"] * fields["num_heads"] == fields["hidden_size"]:
+        fields["head_size"] = 0
+    fields["clamp_len"] = max(fields["clamp_len"], 0)
     return Config(
-        vocab_size=settings["vocab_size"],
-        num_layers=settings["n_layer"],
-        hidden_size=width,
-        num_heads=heads,
-        head_size=0 if head_size * heads == width else head_size,
-        mlp_size=settings["d_inner"],
-        activation=choose(settings["ff_activation"], activations, "ff_activation"),
-        direction=settings["attn_type"],
-        same_length=settings["same_length"],
-        initializer_range=settings["initializer_range"],
-        layer_norm_epsilon=settings["layer_norm_eps"],
-        hidden_dropout=float(settings["dropout"]),
-        attention_dropout=float(settings["dropout"]),
-        mem_len=settings["mem_len"] or 0,
-        reuse_len=settings["reuse_len"] or 0,
-        bi_data=settings["bi_data"],
-        clamp_len=max(settings["clamp_len"], 0),
+        **fields,
+        activation=activations.to_ours(filled["ff_activation"], "ff_activation"),
     )
 
 
@@ -91,11 +107,7 @@ def table(config: Config, which: str) -> list[Entry]:
     """The entries of the backbone, and with `language_model` of the head's bias.
 
     Their `lm_loss.weight` is tied to the token table and has no entry.
-
-    Raises:
-      UserError: as `to_settings`.
     """
-    _refuse_shared(config)
     root = "backbone"
     entries = [
         Entry(f"{root}/token_table/embedding", "transformer.word_embedding.weight", "vocab"),
@@ -106,14 +118,6 @@ def table(config: Config, which: str) -> list[Entry]:
     if which == "language_model":
         entries.append(Entry("lm_head/output_bias", "lm_loss.bias", "vocab"))
     return entries
-
-
-def _refuse_shared(config: Config) -> None:
-    if not config.untie_offsets:
-        raise UserError(
-            "config.model.untie_offsets=False has no place in Hugging Face's XLNet, where every"
-            " layer has its own; give True"
-        )
 
 
 def _layer(ours: str, theirs: str, layers: Layers) -> list[Entry]:
@@ -134,4 +138,5 @@ FAMILY = Family(
     to_settings=to_settings,
     from_settings=from_settings,
     table=table,
+    duplicates={"lm_loss.weight": "transformer.word_embedding.weight"},
 )

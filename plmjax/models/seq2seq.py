@@ -48,13 +48,18 @@ class Config(TransformerConfig):
         """K of the decoder."""
         return self.head_size or self.hidden_size // self.decoder_heads
 
+    @property
+    def decoder_mlp_width(self) -> int:
+        """F of the decoder."""
+        return self.decoder_mlp_size or self.mlp_size
+
     def decoder_layer(self, **fields: Any) -> LayerSettings:
         """`layer` with the decoder's values, which looks at the source too."""
         return self.layer(
             **{
                 "num_heads": self.decoder_heads,
                 "head_size": self.decoder_head_width,
-                "mlp_size": self.decoder_mlp_size or self.mlp_size,
+                "mlp_size": self.decoder_mlp_width,
                 "cross": True,
                 **fields,
             }

@@ -8,7 +8,22 @@ from plmjax.data.tokenizers import SPECIAL_TOKENS, WordPiece, train_tokenizer
 from plmjax.data.tokenizers.published import write_tokenizer
 from plmjax.huggingface.families import FAMILIES
 from plmjax.huggingface.family import Family
-from plmjax.models import albert, bert, distilbert, electra, ernie, nezha, roberta, roformer
+from plmjax.models import (
+    albert,
+    bart,
+    bert,
+    distilbert,
+    electra,
+    ernie,
+    mobilebert,
+    modernbert,
+    nezha,
+    roberta,
+    roformer,
+    t5,
+    xlm,
+    xlnet,
+)
 from plmjax.models.gpt import PRESETS as GPT
 from tests.requires import need
 
@@ -53,6 +68,42 @@ CONFIGS: dict[str, tuple[str, Any]] = {
     ),
     "gpt2": ("gpt", dataclasses.replace(GPT["gpt2-small"], **_BERT)),
     "openai-gpt": ("gpt", dataclasses.replace(GPT["gpt1"], **_BERT)),
+    "xlm": ("xlm", dataclasses.replace(xlm.PRESETS["en"], **_BERT)),
+    "xlm-langs": ("xlm", dataclasses.replace(xlm.PRESETS["15-langs"], **_BERT, languages=3)),
+    "mobilebert": ("mobilebert", mobilebert.Config(**_BERT, embedding_size=12, bottleneck_size=8)),
+    "mobilebert-pooled": (
+        "mobilebert",
+        mobilebert.Config(
+            **_BERT,
+            embedding_size=10,
+            bottleneck_size=6,
+            attention_inputs="bottleneck",
+            num_mlps=2,
+            norm="layer",
+            pooled_dense=True,
+        ),
+    ),
+    "modernbert": (
+        "modernbert",
+        modernbert.Config(**(_BERT | {"num_layers": 4, "mlp_size": 24}), window=6),
+    ),
+    "xlnet": ("xlnet", xlnet.Config(**_SMALL)),
+    "t5": ("t5", t5.Config(**_SMALL, head_size=6)),
+    "t5-untied": (
+        "t5",
+        t5.Config(**_SMALL, num_decoder_layers=3, gated=True, activation="gelu_tanh", tied=False),
+    ),
+    "bart": ("bart", bart.Config(**_BERT)),
+    "bart-decoder": (
+        "bart",
+        bart.Config(
+            **_BERT,
+            num_decoder_layers=3,
+            num_decoder_heads=4,
+            decoder_mlp_size=24,
+            scale_embedding=True,
+        ),
+    ),
 }
 """Our family's name and a config, by case; the case begins with theirs of the family."""
 

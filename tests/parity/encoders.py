@@ -1,13 +1,13 @@
 """Hugging Face's encoders as oracles: each with random weights, and a batch that it takes."""
 
-import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from plmjax.huggingface.encoders import FAMILIES, masked_lm_table
+from plmjax.huggingface import encoders
+from plmjax.huggingface.families import FAMILIES
 from plmjax.huggingface.keys import shape_of, to_ours
 from plmjax.models.base import TransformerConfig
 from plmjax.models.bert import Config
@@ -22,108 +22,54 @@ torch.set_num_threads(1)
 PAD = 1
 """The id of padding: RoBERTa counts positions by it, so it stands nowhere else."""
 
-_ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu"}
+_KINDS = {
+    "longformer": lambda c: {"attention_window": [c.attention.window] * c.num_layers},
+    "bigbird": lambda c: {
+        "attention_type": "block_sparse",
+        "block_size": c.attention.block,
+        "num_random_blocks": c.attention.random_blocks,
+    },
+}
+"""What their config.json has of the kind of attention, beside what RoBERTa's and BERT's have."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Oracle:
-    """A family of transformers: its model class, its config of ours, and whether it has a label.
+class Oracle(NamedTuple):
+    """A family of transformers.
 
-    pair_key: the argument for the label of sentence pairs; empty without.
+    model: the class. pair_key: the argument for the label of sentence pairs; empty without.
     """
 
     model: str
-    config: Callable[[Config], Any]
     pair_key: str = ""
 
 
-def _common(config: Config) -> dict[str, Any]:
-    return {
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
-        "intermediate_size": config.mlp_size,
-        "hidden_act": _ACTIVATIONS[config.activation],
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-        "max_position_embeddings": config.max_positions,
-        "type_vocab_size": config.token_types,
-        "layer_norm_eps": config.layer_norm_epsilon,
-        "pad_token_id": PAD,
-        "attn_implementation": "eager",
-    }
-
-
-def _ernie(config: Config) -> Any:
-    tasks = {"use_task_id": config.task_types > 0, "task_type_vocab_size": config.task_types or 3}
-    return transformers.ErnieConfig(**_common(config), **tasks)
-
-
-def _albert(config: Config) -> Any:
-    return transformers.AlbertConfig(
-        **_common(config),
-        embedding_size=config.embedding_width,
-        num_hidden_groups=config.groups,
-        classifier_dropout_prob=0.0,
-    )
-
-
-def _electra(config: Config) -> Any:
-    return transformers.ElectraConfig(**_common(config), embedding_size=config.embedding_width)
-
-
-def _distilbert(config: Config) -> Any:
-    return transformers.DistilBertConfig(
-        vocab_size=config.vocab_size,
-        dim=config.hidden_size,
-        n_layers=config.num_layers,
-        n_heads=config.num_heads,
-        hidden_dim=config.mlp_size,
-        activation=_ACTIVATIONS[config.activation],
-        dropout=0.0,
-        attention_dropout=0.0,
-        max_position_embeddings=config.max_positions,
-        pad_token_id=PAD,
-        attn_implementation="eager",
-    )
-
-
-def _roformer(config: Config) -> Any:
-    return transformers.RoFormerConfig(**_common(config), embedding_size=config.embedding_width)
-
-
-def _longformer(config: Config) -> Any:
-    windows = [config.attention.window] * config.num_layers
-    return transformers.LongformerConfig(**_common(config), attention_window=windows)
-
-
-def _bigbird(config: Config) -> Any:
-    return transformers.BigBirdConfig(
-        **_common(config),
-        attention_type="block_sparse",
-        block_size=config.attention.block,
-        num_random_blocks=config.attention.random_blocks,
-    )
-
-
 ORACLES = {
-    "roberta": Oracle("RobertaForMaskedLM", lambda c: transformers.RobertaConfig(**_common(c))),
-    "ernie": Oracle("ErnieForPreTraining", _ernie, "next_sentence_label"),
-    "albert": Oracle("AlbertForPreTraining", _albert, "sentence_order_label"),
-    "electra": Oracle("ElectraForMaskedLM", _electra),
-    "distilbert": Oracle("DistilBertForMaskedLM", _distilbert),
-    "roformer": Oracle("RoFormerForMaskedLM", _roformer),
-    "longformer": Oracle("LongformerForMaskedLM", _longformer),
-    "bigbird": Oracle("BigBirdForMaskedLM", _bigbird),
+    "roberta": Oracle("RobertaForMaskedLM"),
+    "ernie": Oracle("ErnieForPreTraining", "next_sentence_label"),
+    "albert": Oracle("AlbertForPreTraining", "sentence_order_label"),
+    "electra": Oracle("ElectraForMaskedLM"),
+    "distilbert": Oracle("DistilBertForMaskedLM"),
+    "roformer": Oracle("RoFormerForMaskedLM"),
+    "longformer": Oracle("LongformerForMaskedLM"),
+    "bigbird": Oracle("BigBirdForMaskedLM"),
 }
+
+
+def their_config(family: str, config: Config) -> Any:
+    """The config of the oracle, from what we write into config.json."""
+    like = {"longformer": "roberta", "bigbird": "bert"}.get(family, family)
+    said = FAMILIES[like][0].to_settings(config)
+    said |= _KINDS[family](config) if family in _KINDS else {}
+    # Not ours to say: ALBERT's dropout before the label of pairs.
+    ours = {"pad_token_id": PAD, "attn_implementation": "eager", "classifier_dropout_prob": 0.0}
+    return getattr(transformers, ORACLES[family].model).config_class(**(said | ours))
 
 
 def build(family: str, config: Config) -> Any:
     """The model with weights that all matter, biases and norms too."""
-    oracle = ORACLES[family]
     torch.manual_seed(0)
-    return randomized(getattr(transformers, oracle.model)(oracle.config(config)).train())
+    model = getattr(transformers, ORACLES[family].model)(their_config(family, config))
+    return randomized(model.train())
 
 
 def trainable(model: Any) -> dict[str, Any]:
@@ -178,7 +124,8 @@ def inputs(family: str, config: Config, made: Mapping[str, np.ndarray]) -> dict[
 def tree(family: str, tensors: Mapping[str, Any], config: Config) -> dict[str, Any]:
     """Weights or gradients by Hugging Face's names as our tree, every tensor in its place."""
     arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
-    table = masked_lm_table(FAMILIES[family], config, pairs=bool(ORACLES[family].pair_key))
+    names, pairs = encoders.FAMILIES[family], bool(ORACLES[family].pair_key)
+    table = encoders.masked_lm_table(names, config, pairs)
     return to_ours(arrays, table, shape_of(config))
 
 

@@ -64,7 +64,7 @@ def make_batch(name: str) -> dict[str, np.ndarray]:
 @functools.cache
 def theirs(name: str):
     made = make_batch(name)
-    settings = encoders.ORACLES["electra"].config(CASES[name])
+    settings = encoders.their_config("electra", CASES[name])
     torch.manual_seed(0)
     model = encoders.randomized(transformers.ElectraForPreTraining(settings).train())
     arrays = {

@@ -197,15 +197,6 @@ def test_settings_go_both_ways(config):
     assert FAMILY.from_settings(class_config.to_dict()) == config
 
 
-@pytest.mark.parametrize(
-    "fields", [{"mlp_size": 48}, {"languages": 1}, {"activation": "tanh"}, {"token_types": 2}]
-)
-def test_what_their_xlm_cannot_be_is_said(fields):
-    config = dataclasses.replace(CASES["tiny"], **fields)
-    with pytest.raises(UserError, match=f"config.model.{next(iter(fields))}="):
-        FAMILY.to_settings(config)
-
-
 def test_what_ours_cannot_be_is_said():
     settings = FAMILY.to_settings(CASES["tiny"]) | {"asm": True}
     with pytest.raises(UserError, match="asm=True"):

@@ -10,7 +10,6 @@ import numpy as np
 import optax
 import pytest
 
-from plmjax.errors import UserError
 from plmjax.huggingface.keys import shape_of, to_ours, to_theirs
 from plmjax.huggingface.xlnet import FAMILY
 from plmjax.models.xlnet import PRESETS, Config, Xlnet
@@ -275,13 +274,6 @@ def initial(config: Config, some: dict[str, np.ndarray]):
 def test_settings_go_both_ways(config):
     theirs = transformers.XLNetConfig(**FAMILY.to_settings(config))
     assert FAMILY.from_settings(theirs.to_dict()) == config
-
-
-def test_shared_offsets_have_no_place_in_theirs():
-    config = dataclasses.replace(CASES["tiny"], untie_offsets=False)
-    for refuses in (FAMILY.to_settings, lambda config: FAMILY.table(config, "model")):
-        with pytest.raises(UserError, match="untie_offsets"):
-            refuses(config)
 
 
 @pytest.mark.parametrize(
