@@ -84,7 +84,11 @@ def test_every_family_fits_at_its_published_scale(model):
 @pytest.mark.parametrize(
     ("model", "rows", "length", "topology", "mesh", "memory"),
     [
-        pytest.param("gpt:gpt2-xl", 512, 1024, "v4:4x4x4", (8, 8, 1), V4_MEMORY, id="gpt2-xl"),
+        pytest.param(
+            *("gpt:gpt2-xl", 512, 1024, "v4:4x4x4", (8, 8, 1), V4_MEMORY),
+            id="gpt2-xl",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             *("gpt:gpt3-175b", 1536, 2048, "v5p:8x8x16", (2, 128, 4), V5P_MEMORY),
             id="gpt3-175b",
