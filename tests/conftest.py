@@ -3,7 +3,9 @@
 Plain assignments, so that processes started by tests inherit them.
 """
 
+import gc
 import os
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -37,3 +39,10 @@ hypothesis.settings.register_profile(
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 hypothesis.settings.load_profile("plmjax")
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """What a file compiled is let go of behind it: a worker would grow by gigabytes."""
+    if "jax" in sys.modules and (nextitem is None or nextitem.path != item.path):
+        sys.modules["jax"].clear_caches()
+        gc.collect()

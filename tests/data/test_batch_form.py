@@ -125,7 +125,6 @@ def test_settings_that_make_no_sense_are_refused_in_one_line(changes, message):
         ({"masking": masking_config("token", max_predictions=33)}, "max_predictions=33 does not"),
         ({"masking": masking_config("span")}, "span masking needs the counts"),
         ({"masking": masking_config("span_corruption")}, "seq_len=32 makes 2 spans"),
-        ({"masking": masking_config("denoising")}, "the vocabulary has no eos token"),
     ],
 )
 def test_what_the_vocabulary_or_the_length_cannot_do_is_refused_in_one_line(changes, message):

@@ -166,7 +166,9 @@ def axes_without_rule(boxed: Any) -> list[str]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_axis_of_every_parameter_has_a_rule(family, scan):
     for preset in FAMILIES[family].presets.values():
-        config = dataclasses.replace(preset, scan=scan)
+        # Written out, layers take their time, and six have all that is special of any.
+        layers = preset.num_layers if scan else min(preset.num_layers, 6)
+        config = dataclasses.replace(preset, scan=scan, num_layers=layers)
         spec = spec_of(family, config, 2, 8, 2)
         boxed = boxed_parameters(objective_of(family, config), spec)
         assert axes_without_rule(boxed) == []
