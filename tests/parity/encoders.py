@@ -44,6 +44,7 @@ class Oracle(NamedTuple):
 
 
 ORACLES = {
+    "bert": Oracle("BertForPreTraining", "next_sentence_label"),
     "roberta": Oracle("RobertaForMaskedLM"),
     "ernie": Oracle("ErnieForPreTraining", "next_sentence_label"),
     "albert": Oracle("AlbertForPreTraining", "sentence_order_label"),

@@ -31,6 +31,7 @@ ELECTRA_GENERATOR = electra.generator(electra.PRESETS["base"], electra.GENERATOR
 
 def _cases() -> dict[tuple[str, str], bert.Config]:
     bases = {
+        "bert": (bert.PRESETS["base"], {"max_positions": 32}),
         "roberta": (roberta.PRESETS["base"], {"max_positions": 40}),
         "ernie": (ernie.PRESETS["1.0-base-zh"], {"max_positions": 33}),
         "albert": (albert.PRESETS["base"], {"max_positions": 32, "embedding_size": 12}),
@@ -39,6 +40,7 @@ def _cases() -> dict[tuple[str, str], bert.Config]:
         "roformer": (roformer.PRESETS["base-zh"], {"max_positions": 32, "embedding_size": 36}),
     }
     deep = {
+        "bert": {"layer_norm_epsilon": 1e-3, "token_types": 3, "activation": "relu"},
         "albert": {"groups": 2},
         "ernie": {"task_types": 3, "token_types": 4, "activation": "gelu"},
         "electra": {"embedding_size": 0},
