@@ -108,7 +108,7 @@ class TransformerConfig:
                 "layer_norm_epsilon": self.layer_norm_epsilon,
                 "norm_first": False,
                 "attention": self.attention,
-                "reach": getattr(self.attention, "reach", 0),
+                "reach": self.attention.reach,
                 "mask_value": self.mask_value,
                 "dtype": self.dtype,
                 **fields,

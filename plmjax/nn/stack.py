@@ -137,20 +137,27 @@ class Stack(nn.Module):
             for index, settings in enumerate(self.layers):
                 run(self.make_block(settings, name=f"layer_{index}"), index)
         else:
-            first, period = repetition(self.layers)
-            for index in range(first):
-                run(self.make_block(self.layers[index], name=f"layer_{index}"), index)
-            numbers = jnp.arange(first, len(self.layers))
-            if period == 1:
-                block = self.make_block(self.layers[first], name="layers")
-                run_scanned(block, body, numbers)
-            else:
-                block = _Period(self.make_block, self.layers[first : first + period], name="layers")
-                run_scanned(block, _each(body), numbers.reshape(-1, period))
+            _, period = self._run_repeated(run, run_scanned, body)
+            if period > 1:
                 outputs[-1] = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs[-1])
         if not all_hidden:
             return x_BLD, None
         return x_BLD, jax.tree.map(lambda *parts: jnp.concatenate(parts), *outputs)
+
+    def _run_repeated(
+        self, run: Callable, run_scanned: Callable, body: Callable
+    ) -> tuple[int, int]:
+        """The layers that do not repeat, then a scan of those that do; returns `repetition`."""
+        first, period = repetition(self.layers)
+        for index in range(first):
+            run(self.make_block(self.layers[index], name=f"layer_{index}"), index)
+        numbers = jnp.arange(first, len(self.layers))
+        if period == 1:
+            run_scanned(self.make_block(self.layers[first], name="layers"), body, numbers)
+        else:
+            block = _Period(self.make_block, self.layers[first : first + period], name="layers")
+            run_scanned(block, _each(body), numbers.reshape(-1, period))
+        return first, period
 
     def _run_groups(self, run: Callable, run_scanned: Callable, body: Callable) -> None:
         """The layers with parameters that they share."""

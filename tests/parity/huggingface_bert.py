@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from plmjax.huggingface.bert import BERT
 from plmjax.huggingface.encoders import FAMILIES, masked_lm_table
 from plmjax.huggingface.keys import shape_of, to_ours
 from plmjax.models.bert import Config
@@ -17,21 +18,8 @@ torch.set_num_threads(1)  # small shapes, and pytest-xdist has the other cores
 
 def hf_config(config: Config, **overrides) -> Any:
     """The BertConfig that computes what `config` does, as Google's code rather than HF's does."""
-    return transformers.BertConfig(
-        vocab_size=config.vocab_size,
-        hidden_size=config.hidden_size,
-        num_hidden_layers=config.num_layers,
-        num_attention_heads=config.num_heads,
-        intermediate_size=config.mlp_size,
-        hidden_act="gelu_new",
-        hidden_dropout_prob=config.hidden_dropout,
-        attention_probs_dropout_prob=config.attention_dropout,
-        max_position_embeddings=config.max_positions,
-        type_vocab_size=config.token_types,
-        layer_norm_eps=config.layer_norm_epsilon,
-        attn_implementation="eager",
-        **overrides,
-    )
+    said = BERT.to_settings(config)
+    return transformers.BertConfig(**said, attn_implementation="eager", **overrides)
 
 
 def build(config: Config, seed: int) -> Any:

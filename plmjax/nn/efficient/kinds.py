@@ -6,7 +6,7 @@ of the layer's number alone, so that a checkpoint needs no more than the config 
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 from plmjax.errors import UserError
 from plmjax.settings import choose, section_of
@@ -15,6 +15,9 @@ from plmjax.settings import choose, section_of
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Kind:
     """What all kinds can be asked."""
+
+    reach: ClassVar[int] = 0
+    """How far a query sees, where the kind is full attention under a mask; 0 for any."""
 
     name: str = dataclasses.field(default="", init=False)
 

@@ -22,8 +22,10 @@ class KernelAttention(Attention):
     epsilon = 0.0
     """Added to the sum of weights."""
 
-    def features(self, x_BLHK: jax.Array, visible: Visible, is_query: bool) -> jax.Array:
-        """Features of queries or keys, float32 [B, L, H, F], none below 0."""
+    def features(
+        self, query_BLHK: jax.Array, key_BMHK: jax.Array, visible: Visible
+    ) -> tuple[jax.Array, jax.Array]:
+        """Features of queries and keys, float32 [B, L, H, F] and [B, M, H, F], none below 0."""
         raise NotImplementedError
 
     def mix(
@@ -37,9 +39,8 @@ class KernelAttention(Attention):
         """As of `Attention`; time and memory grow as L."""
         s = self.settings
         refuse(s, visible, causal=True, rotary=True)
-        query_BLHF = self.features(query_BLHK, visible, True)
-        is_token_BM11 = visible.mask_BM[:, :, None, None] == 1
-        key_BMHF = jnp.where(is_token_BM11, self.features(key_BMHK, visible, False), 0.0)
+        query_BLHF, key_BMHF = self.features(query_BLHK, key_BMHK, visible)
+        key_BMHF = jnp.where(visible.mask_BM[:, :, None, None] == 1, key_BMHF, 0.0)
         arrays = (query_BLHF, key_BMHF, value_BMHK)
         if visible.start is not None:
             above_BLHK, below_BLH = quadratic(*arrays, visible.allowed(query_BLHK.shape[1]))
@@ -55,6 +56,8 @@ class LinearAttention(KernelAttention):
 
     epsilon = 1e-6
 
-    def features(self, x_BLHK: jax.Array, visible: Visible, is_query: bool) -> jax.Array:
+    def features(
+        self, query_BLHK: jax.Array, key_BMHK: jax.Array, visible: Visible
+    ) -> tuple[jax.Array, jax.Array]:
         """As of `KernelAttention`, F = K."""
-        return jax.nn.elu(x_BLHK.astype(jnp.float32)) + 1.0
+        return tuple(jax.nn.elu(x.astype(jnp.float32)) + 1.0 for x in (query_BLHK, key_BMHK))

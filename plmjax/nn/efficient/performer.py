@@ -70,12 +70,15 @@ class PerformerAttention(KernelAttention):
     same.
     """
 
-    def features(self, x_BLHK: jax.Array, visible: Visible, is_query: bool) -> jax.Array:
-        """As of `KernelAttention`."""
-        s, kind, x_BLHK = self.settings, self.settings.attention, x_BLHK.astype(jnp.float32)
-        drawn = (kind.seed, visible.layer, kind.features, s.head_size)
-        direction_FK = orthogonal_features(*drawn)
+    def features(
+        self, query_BLHK: jax.Array, key_BMHK: jax.Array, visible: Visible
+    ) -> tuple[jax.Array, jax.Array]:
+        """As of `KernelAttention`, of directions that queries and keys share."""
+        s, kind = self.settings, self.settings.attention
+        direction_FK = orthogonal_features(kind.seed, visible.layer, kind.features, s.head_size)
+        query, key = query_BLHK.astype(jnp.float32), key_BMHK.astype(jnp.float32)
         if kind.kernel == "relu":
-            return relu_features(x_BLHK, direction_FK)
-        shift = "place" if is_query else ("none" if visible.causal else "row")
-        return softmax_features(x_BLHK, direction_FK, shift, visible.mask_BM)
+            return relu_features(query, direction_FK), relu_features(key, direction_FK)
+        shift = "none" if visible.causal else "row"
+        of_keys = softmax_features(key, direction_FK, shift, visible.mask_BM)
+        return softmax_features(query, direction_FK, "place"), of_keys
