@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
 from plmjax.data.batch_form import BatchForm, DataConfig, masking_config, plan_config
@@ -24,8 +24,14 @@ from plmjax.data.preparation import (
 )
 from plmjax.errors import UserError
 from plmjax.families import FAMILIES, make_objective, objective_config
-from plmjax.parallel.mesh import MeshConfig, batch_shards, make_mesh
-from plmjax.parallel.rules import batch_sharding, layer_axes
+from plmjax.parallel.mesh import MeshConfig, make_mesh
+from plmjax.parallel.rules import (
+    ShardingConfig,
+    batch_sharding,
+    batch_shards,
+    layer_axes,
+    on_mesh,
+)
 from plmjax.phases import PhasePlan, batch_form, plan_phases
 from plmjax.settings import choose, from_config, to_config
 from plmjax.train import optimizers
@@ -101,6 +107,7 @@ class Settings:
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     mesh: MeshConfig = MeshConfig()
+    sharding: ShardingConfig = ShardingConfig()
 
 
 def default_config(family: str, preset: str) -> ConfigDict:
@@ -143,10 +150,14 @@ class Experiment:
         """Shape and dtype of each array of a batch of the first phase."""
         return self.form.spec
 
+    @property
+    def batch_sharding(self) -> NamedSharding:
+        """Of every array of a batch."""
+        return batch_sharding(self.mesh, self.settings.sharding.rules)
+
     def fresh_state(self) -> TrainState:
         """The state at step 0, laid out on the mesh."""
-        with jax.set_mesh(self.mesh):
-            return jax.jit(self._fresh, out_shardings=self.shardings)()
+        return self._on_mesh(jax.jit(self._fresh, out_shardings=self.shardings))()
 
     def compiled_train_step(self) -> Callable:
         """The jitted update; it compiles anew for a batch of another shape."""
@@ -157,11 +168,11 @@ class Experiment:
             accumulate=self.settings.train.accumulate,
             log_every=self.settings.train.log_every,
         )
-        return self._on_mesh(jit_train_step(step, self.shardings, batch_sharding(self.mesh)))
+        return self._on_mesh(jit_train_step(step, self.shardings, self.batch_sharding))
 
     def compiled_evaluation_step(self) -> Callable:
         """The jitted evaluation of one batch: from parameters and batch to Loss."""
-        shardings = (self.shardings.params, batch_sharding(self.mesh))
+        shardings = (self.shardings.params, self.batch_sharding)
         return self._on_mesh(jax.jit(evaluation_step(self.objective), in_shardings=shardings))
 
     def compiled_masked_logits(self) -> Callable:
@@ -170,14 +181,14 @@ class Experiment:
         def logits(params: Any, batch: Mapping[str, jax.Array]) -> jax.Array:
             return self.objective.apply({"params": params}, batch, method="masked_logits")
 
-        shardings = (self.shardings.params, batch_sharding(self.mesh))
+        shardings = (self.shardings.params, self.batch_sharding)
         return self._on_mesh(jax.jit(logits, in_shardings=shardings))
 
     def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Puts this process's part of a host batch on its devices."""
-        sharding = batch_sharding(self.mesh)
         return {
-            key: jax.make_array_from_process_local_data(sharding, x) for key, x in batch.items()
+            key: jax.make_array_from_process_local_data(self.batch_sharding, x)
+            for key, x in batch.items()
         }
 
     def parameter_count(self) -> int:
@@ -189,11 +200,11 @@ class Experiment:
 
     def _on_mesh(self, function: Callable) -> Callable:
         @functools.wraps(function)
-        def on_mesh(*args):
-            with jax.set_mesh(self.mesh):
+        def placed(*args):
+            with on_mesh(self.mesh, self.settings.sharding.rules):
                 return function(*args)
 
-        return on_mesh
+        return placed
 
 
 def read_settings(config: ConfigDict) -> Settings:
@@ -276,7 +287,8 @@ def build(
     optimizer = optimizers.build(settings.optimizer, settings.train.steps, layer_axes(boxed))
     fresh = functools.partial(fresh_state, objective, spec, optimizer, settings.seed)
     abstract = jax.eval_shape(fresh)
-    shardings = state_shardings(abstract, boxed, optimizer, mesh)
+    rules = settings.sharding.rules
+    shardings = state_shardings(abstract, boxed, optimizer, mesh, rules)
     abstract = jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         abstract,
@@ -297,7 +309,7 @@ def check_phase(settings: Settings, phase: PhasePlan, model: Any, mesh: Mesh) ->
             f" config.model.max_positions={model.max_positions} that is {model.longest} tokens"
         )
     model.attention.check(phase.data.seq_len)
-    shards, accumulate = batch_shards(mesh), settings.train.accumulate
+    shards, accumulate = batch_shards(mesh, settings.sharding.rules), settings.train.accumulate
     if accumulate < 1 or phase.data.batch_size % (shards * accumulate):
         raise UserError(
             f"{where}.batch_size={phase.data.batch_size} is not divisible by {shards} batch"

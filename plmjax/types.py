@@ -14,6 +14,11 @@ OVERFLOW = "overflow"
 """Batch key, int [B]: targets that the masking wanted and that found no slot. Objectives do not see
 it; the metric of the same name is its mean over examples."""
 
+Train = bool | jax.Array
+"""Whether dropout is on: False, or int [B], the number of each row in the batch of the update, by
+which its dropout is drawn, so that it is the same however the batch is cut into microbatches and
+laid out on devices. True numbers the rows from 0."""
+
 Spec = Mapping[str, tuple[tuple[int, ...], Any]]
 """Shape and dtype of each array of a batch."""
 

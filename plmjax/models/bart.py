@@ -19,7 +19,8 @@ from plmjax.nn.layer_settings import LayerSettings
 from plmjax.nn.norms import dropout, layer_norm
 from plmjax.nn.stack import Stack
 from plmjax.nn.visible import Visible
-from plmjax.parallel.rules import BATCH, EMBED, LENGTH, POSITIONS, WIDTH, constrain
+from plmjax.parallel.rules import BATCH, EMBED, POSITIONS, RESIDUAL_LENGTH, WIDTH, constrain
+from plmjax.types import Train
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,7 +92,7 @@ class Half(nn.Module):
         x_BLD: jax.Array,
         rows: jax.Array,
         visible: Visible,
-        train: bool,
+        train: Train,
         all_hidden: bool,
     ) -> tuple[jax.Array, jax.Array | None]:
         """The last layer, and None or the embeddings and every layer.
@@ -100,7 +101,7 @@ class Half(nn.Module):
           x_BLD: float, `dtype`, the tokens' vectors.
           rows: int [L] or [B, L], of the position table.
           visible: which keys may be attended to.
-          train: whether dropout is on; needs the rng `dropout`.
+          train: whether dropout is on, and for which rows; needs the rng `dropout`.
           all_hidden: whether to return every layer's output.
         """
         c = self.config
@@ -109,7 +110,7 @@ class Half(nn.Module):
         x_BLD += table.astype(c.dtype)[rows]
         x_BLD = layer_norm(c.layer_norm_epsilon, c.dtype, "embedding_norm")(x_BLD)
         x_BLD = dropout(x_BLD, c.hidden_dropout, self, train)
-        x_BLD = constrain(x_BLD, BATCH, LENGTH, WIDTH)
+        x_BLD = constrain(x_BLD, BATCH, RESIDUAL_LENGTH, WIDTH)
         stack = Stack(Block, self.layers, c.scan, c.remat, name="stack")
         hidden_BLD, layers_NBLD = stack(x_BLD, visible, train, all_hidden)
         if all_hidden:
@@ -136,7 +137,7 @@ class Bart(seq2seq.EncoderDecoder):
         tokens_BL: jax.Array,
         visible: Visible,
         positions_BL: jax.Array | None,
-        train: bool,
+        train: Train,
         all_hidden: bool,
     ) -> tuple[jax.Array, jax.Array | None]:
         """See `EncoderDecoder`.

@@ -22,12 +22,13 @@ from plmjax.nn.visible import Visible
 from plmjax.parallel.rules import (
     BATCH,
     EMBED,
-    LENGTH,
     POSITIONS,
+    RESIDUAL_LENGTH,
     TYPES,
     WIDTH,
     constrain,
 )
+from plmjax.types import Train
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -172,7 +173,7 @@ class Bert(nn.Module):
         token_types_BL: jax.Array,
         attention_mask_BL: jax.Array,
         *,
-        train: bool,
+        train: Train,
         all_hidden: bool = False,
         positions_BL: jax.Array | None = None,
         segment_ids_BL: jax.Array | None = None,
@@ -186,7 +187,7 @@ class Bert(nn.Module):
           token_types_BL: int, 0 for the first segment and its separators, 1 for the second; not
             read with fewer than two types.
           attention_mask_BL: int, 1 for real tokens, 0 for padding.
-          train: whether dropout is on; needs the rng `dropout`.
+          train: whether dropout is on, and for which rows; needs the rng `dropout`.
           all_hidden: whether to return every layer's output.
           positions_BL: int from 0; 0, 1, 2, ... where None.
           segment_ids_BL: int; tokens attend only to those with the same number. None for one text.
@@ -210,7 +211,7 @@ class Bert(nn.Module):
         x_BLD = dropout(self.embedding_norm(x_BLE), c.hidden_dropout, self, train)
         if c.embedding_width != c.hidden_size:
             x_BLD = self.embedding_projection(x_BLD)
-        x_BLD = constrain(x_BLD, BATCH, LENGTH, WIDTH)
+        x_BLD = constrain(x_BLD, BATCH, RESIDUAL_LENGTH, WIDTH)
         visible = Visible(attention_mask_BL, segment_ids_BL, causal=c.causal)
         hidden_BLD, layers_NBLD = self.encoder(x_BLD, visible, train, all_hidden)
         if all_hidden:

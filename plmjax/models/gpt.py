@@ -21,8 +21,9 @@ from plmjax.nn.layer_settings import LayerSettings
 from plmjax.nn.norms import dropout, layer_norm
 from plmjax.nn.stack import Stack
 from plmjax.nn.visible import Visible
-from plmjax.parallel.rules import BATCH, EMBED, LENGTH, POSITIONS, WIDTH, constrain
+from plmjax.parallel.rules import BATCH, EMBED, POSITIONS, RESIDUAL_LENGTH, WIDTH, constrain
 from plmjax.settings import choose
+from plmjax.types import Train
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -170,7 +171,7 @@ class Gpt(nn.Module):
         tokens_BL: jax.Array,
         attention_mask_BL: jax.Array,
         *,
-        train: bool,
+        train: Train,
         all_hidden: bool = False,
         positions_BL: jax.Array | None = None,
         segment_ids_BL: jax.Array | None = None,
@@ -185,7 +186,7 @@ class Gpt(nn.Module):
         Args:
           tokens_BL: int ids in [0, vocab_size).
           attention_mask_BL: int, 1 for real tokens, 0 for padding; of all M places with `start`.
-          train: whether dropout is on; needs the rng `dropout`.
+          train: whether dropout is on, and for which rows; needs the rng `dropout`.
           all_hidden: whether to return every layer's output.
           positions_BL: int from 0; the places 0, 1, 2, ... where None.
           segment_ids_BL: int; tokens attend only to those with the same number. None for one text.
@@ -197,7 +198,7 @@ class Gpt(nn.Module):
         rows = places_L if positions_BL is None else positions_BL
         x_BLD = self.token_table(tokens_BL) + self.position_table.astype(c.dtype)[rows]
         x_BLD = dropout(x_BLD, c.hidden_dropout, self, train)
-        x_BLD = constrain(x_BLD, BATCH, LENGTH, WIDTH)
+        x_BLD = constrain(x_BLD, BATCH, RESIDUAL_LENGTH, WIDTH)
         hidden_BLD, layers_NBLD = self.decoder(x_BLD, visible, train, all_hidden)
         if all_hidden:
             layers_NBLD = jnp.concatenate([x_BLD[None], layers_NBLD])

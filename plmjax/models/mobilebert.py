@@ -29,8 +29,9 @@ from plmjax.nn.mlp import Mlp
 from plmjax.nn.norms import NORMS, dropout
 from plmjax.nn.stack import Stack
 from plmjax.nn.visible import Visible
-from plmjax.parallel.rules import BATCH, EMBED, LENGTH, POSITIONS, TYPES, WIDTH, constrain
+from plmjax.parallel.rules import BATCH, EMBED, POSITIONS, RESIDUAL_LENGTH, TYPES, WIDTH, constrain
 from plmjax.settings import choose
+from plmjax.types import Train
 
 ATTENTION_INPUTS = {
     "shared": "queries and keys of a second narrow projection, values of the residual",
@@ -155,13 +156,13 @@ class BottleneckBlock(nn.Module):
     settings: LayerSettings
 
     @nn.compact
-    def __call__(self, x_BLD: jax.Array, visible: Visible, train: bool) -> jax.Array:
+    def __call__(self, x_BLD: jax.Array, visible: Visible, train: Train) -> jax.Array:
         """One layer.
 
         Args:
           x_BLD: float, `dtype`.
           visible: which keys may be attended to.
-          train: whether dropout is on; needs the rng `dropout`.
+          train: whether dropout is on, and for which rows; needs the rng `dropout`.
 
         Returns:
           float [B, L, D], `dtype`.
@@ -189,7 +190,7 @@ class BottleneckBlock(nn.Module):
             x_BLD = self._norm("wide_norm", x_BLD + made_BLD)
         else:
             x_BLD = x_BLI
-        return constrain(x_BLD, BATCH, LENGTH, WIDTH)
+        return constrain(x_BLD, BATCH, RESIDUAL_LENGTH, WIDTH)
 
     def _dense(self, name: str, x: jax.Array, width: int = 0) -> jax.Array:
         s, width = self.settings, width or self.config.inner_width
@@ -232,7 +233,7 @@ class MobileBert(nn.Module):
         token_types_BL: jax.Array,
         attention_mask_BL: jax.Array,
         *,
-        train: bool,
+        train: Train,
         all_hidden: bool = False,
         positions_BL: jax.Array | None = None,
         segment_ids_BL: jax.Array | None = None,
@@ -243,7 +244,7 @@ class MobileBert(nn.Module):
           tokens_BL: int ids in [0, vocab_size).
           token_types_BL: int, 0 for the first segment and its separators, 1 for the second.
           attention_mask_BL: int, 1 for real tokens, 0 for padding.
-          train: whether dropout is on; needs the rng `dropout`.
+          train: whether dropout is on, and for which rows; needs the rng `dropout`.
           all_hidden: whether to return every layer's output.
           positions_BL: int from 0; 0, 1, 2, ... where None.
           segment_ids_BL: int; tokens attend only to those with the same number, and have no other
@@ -255,7 +256,7 @@ class MobileBert(nn.Module):
         x_BLD += self.position_table.astype(c.dtype)[places]
         x_BLD += self.type_table.astype(c.dtype)[token_types_BL]
         x_BLD = dropout(self.embedding_norm(x_BLD), c.hidden_dropout, self, train)
-        x_BLD = constrain(x_BLD, BATCH, LENGTH, WIDTH)
+        x_BLD = constrain(x_BLD, BATCH, RESIDUAL_LENGTH, WIDTH)
         visible = Visible(attention_mask_BL, segment_ids_BL)
         hidden_BLD, layers_NBLD = self.encoder(x_BLD, visible, train, all_hidden)
         if all_hidden:

@@ -23,7 +23,8 @@ from plmjax.nn.layer_settings import LayerSettings
 from plmjax.nn.norms import dropout, unbiased_norm
 from plmjax.nn.stack import Stack
 from plmjax.nn.visible import Visible
-from plmjax.parallel.rules import BATCH, LENGTH, WIDTH, constrain
+from plmjax.parallel.rules import BATCH, RESIDUAL_LENGTH, WIDTH, constrain
+from plmjax.types import Train
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -135,7 +136,7 @@ class ModernBert(nn.Module):
         token_types_BL: jax.Array | None,
         attention_mask_BL: jax.Array,
         *,
-        train: bool,
+        train: Train,
         all_hidden: bool = False,
         positions_BL: jax.Array | None = None,
         segment_ids_BL: jax.Array | None = None,
@@ -149,7 +150,7 @@ class ModernBert(nn.Module):
           tokens_BL: int ids in [0, vocab_size).
           token_types_BL: anything.
           attention_mask_BL: int, 1 for real tokens, 0 for padding.
-          train: whether dropout is on; needs the rng `dropout`.
+          train: whether dropout is on, and for which rows; needs the rng `dropout`.
           all_hidden: whether to return every layer's output.
           positions_BL: anything.
           segment_ids_BL: int; tokens attend only to those with the same number. None for one text.
@@ -161,7 +162,7 @@ class ModernBert(nn.Module):
         c = self.config
         x_BLD = self.embedding_norm(self.token_table(tokens_BL))
         x_BLD = dropout(x_BLD, c.embedding_dropout, self, train)
-        x_BLD = constrain(x_BLD, BATCH, LENGTH, WIDTH)
+        x_BLD = constrain(x_BLD, BATCH, RESIDUAL_LENGTH, WIDTH)
         visible = Visible(attention_mask_BL, segment_ids_BL)
         hidden_BLD, layers_NBLD = self.encoder(x_BLD, visible, train, all_hidden)
         hidden_BLD = self.final_norm(hidden_BLD)

@@ -12,6 +12,7 @@ from plmjax.errors import UserError
 from plmjax.models.base import TransformerConfig
 from plmjax.nn.layer_settings import LayerSettings
 from plmjax.nn.visible import Visible
+from plmjax.types import Train
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,7 +95,7 @@ class EncoderDecoder(nn.Module):
         tokens_BL: jax.Array,
         visible: Visible,
         positions_BL: jax.Array | None,
-        train: bool,
+        train: Train,
         all_hidden: bool,
     ) -> tuple[jax.Array, jax.Array | None]:
         """Embeds tokens and runs one of the halves over them; results as of `encode`."""
@@ -111,7 +112,7 @@ class EncoderDecoder(nn.Module):
         decoder_tokens_BL: jax.Array,
         decoder_mask_BL: jax.Array,
         *,
-        train: bool,
+        train: Train,
         all_hidden: bool = False,
         source_positions_BS: jax.Array | None = None,
         positions_BL: jax.Array | None = None,
@@ -147,7 +148,7 @@ class EncoderDecoder(nn.Module):
         tokens_BS: jax.Array,
         source_mask_BS: jax.Array,
         *,
-        train: bool,
+        train: Train,
         all_hidden: bool = False,
         positions_BS: jax.Array | None = None,
         segment_ids_BS: jax.Array | None = None,
@@ -157,7 +158,7 @@ class EncoderDecoder(nn.Module):
         Args:
           tokens_BS: int ids in [0, vocab_size).
           source_mask_BS: int, 1 for real tokens, 0 for padding.
-          train: whether dropout is on; needs the rng `dropout`.
+          train: whether dropout is on, and for which rows; needs the rng `dropout`.
           all_hidden: whether to return every layer's output.
           positions_BS: int from 0, where the family reads them; the places 0, 1, 2, ... where None.
           segment_ids_BS: int; tokens attend only to those with the same number. None for one text.
@@ -175,7 +176,7 @@ class EncoderDecoder(nn.Module):
         source_BSD: jax.Array | None,
         source_mask_BS: jax.Array,
         *,
-        train: bool,
+        train: Train,
         all_hidden: bool = False,
         positions_BL: jax.Array | None = None,
         source_segment_ids_BS: jax.Array | None = None,

@@ -21,7 +21,8 @@ from plmjax.nn.norms import dropout, rms_norm
 from plmjax.nn.positions import along_diagonals, relative_buckets
 from plmjax.nn.stack import Stack
 from plmjax.nn.visible import Visible
-from plmjax.parallel.rules import BATCH, HEADS, LENGTH, POSITIONS, WIDTH, constrain
+from plmjax.parallel.rules import BATCH, HEADS, POSITIONS, RESIDUAL_LENGTH, WIDTH, constrain
+from plmjax.types import Train
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,7 +119,7 @@ class Tower(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_BLD: jax.Array, visible: Visible, train: bool, all_hidden: bool
+        self, x_BLD: jax.Array, visible: Visible, train: Train, all_hidden: bool
     ) -> tuple[jax.Array, jax.Array | None]:
         """From embeddings to the last layer, and None or all of them [N, B, L, D].
 
@@ -130,7 +131,7 @@ class Tower(nn.Module):
         table_PH = self.param("relative_bias", init, (c.buckets, self.layers[0].num_heads))
         visible = visible.replace(bias_HLM=self._bias(table_PH, visible, x_BLD.shape[1]))
         x_BLD = dropout(x_BLD, c.hidden_dropout, self, train)
-        x_BLD = constrain(x_BLD, BATCH, LENGTH, WIDTH)
+        x_BLD = constrain(x_BLD, BATCH, RESIDUAL_LENGTH, WIDTH)
         stack = Stack(Block, self.layers, c.scan, c.remat, name="stack")
         hidden_BLD, all_NBLD = stack(x_BLD, visible, train, all_hidden)
         hidden_BLD = rms_norm(c.layer_norm_epsilon, c.dtype, "final_norm")(hidden_BLD)
@@ -172,7 +173,7 @@ class T5(seq2seq.EncoderDecoder):
         tokens_BL: jax.Array,
         visible: Visible,
         positions_BL: jax.Array | None,
-        train: bool,
+        train: Train,
         all_hidden: bool,
     ) -> tuple[jax.Array, jax.Array | None]:
         """See `EncoderDecoder`.

@@ -28,8 +28,9 @@ from plmjax.nn.norms import dropout
 from plmjax.nn.relative import distance_sinusoids
 from plmjax.nn.stack import Stack, subtrees
 from plmjax.nn.two_streams import Streams, TwoStreamAttention, head_offsets
-from plmjax.parallel.rules import BATCH, EMBED, LENGTH, WIDTH, constrain
+from plmjax.parallel.rules import BATCH, EMBED, RESIDUAL_LENGTH, WIDTH, constrain
 from plmjax.settings import choose
+from plmjax.types import Train
 
 DIRECTIONS = {"bi": False, "uni": True}
 """Kinds of attention by the original's names, and whether keys behind the query are hidden."""
@@ -114,7 +115,7 @@ class TwoStreamBlock(Block):
     """A layer of both streams: all but attention does not care which is which."""
 
     @nn.compact
-    def __call__(self, x_BQD: jax.Array, streams: Streams, train: bool) -> jax.Array:
+    def __call__(self, x_BQD: jax.Array, streams: Streams, train: Train) -> jax.Array:
         """Float [B, Q, D] to the same."""
         unbiased = dataclasses.replace(self.settings, bias=False)
         attention = TwoStreamAttention(unbiased, name="attention")
@@ -154,7 +155,7 @@ class Xlnet(nn.Module):
         token_types_BL: jax.Array | None,
         attention_mask_BL: jax.Array,
         *,
-        train: bool,
+        train: Train,
         all_hidden: bool = False,
         targets_BT: jax.Array | None = None,
         ranks_BL: jax.Array | None = None,
@@ -173,7 +174,7 @@ class Xlnet(nn.Module):
           token_types_BL: int of any values, of which only counts whether two are equal; memory has
             type 0. None for no such term.
           attention_mask_BL: int, 1 for real tokens, 0 for padding.
-          train: whether dropout is on; needs the rng `dropout`.
+          train: whether dropout is on, and for which rows; needs the rng `dropout`.
           all_hidden: whether to return every layer's output.
           targets_BT: int, the places that the query stream has rows for (the original's one-hot
             `target_mapping`); None for no query stream. An unused row may have any place.
@@ -211,7 +212,8 @@ class Xlnet(nn.Module):
             shape = (*targets_BT.shape, c.hidden_size)
             query_BTD = jnp.broadcast_to(self.mask_embedding.astype(c.dtype), shape)
             x_BQD = jnp.concatenate([x_BQD, query_BTD], axis=1)
-        x_BQD = constrain(dropout(x_BQD, c.hidden_dropout, self, train), BATCH, LENGTH, WIDTH)
+        x_BQD = dropout(x_BQD, c.hidden_dropout, self, train)
+        x_BQD = constrain(x_BQD, BATCH, RESIDUAL_LENGTH, WIDTH)
         last_BQD, layers_NBQD = self.decoder(x_BQD, streams, train, all_hidden)
         last_BQD = dropout(last_BQD, c.hidden_dropout, self, train)
         if all_hidden:
@@ -238,7 +240,7 @@ class Xlnet(nn.Module):
         return (jnp.arange(rows) >= rows // 2).astype(jnp.int32)
 
     def _relative(
-        self, length: int, remembered: int, backward_B: jax.Array | None, train: bool
+        self, length: int, remembered: int, backward_B: jax.Array | None, train: Train
     ) -> jax.Array:
         """Vectors of distances: [G, P, D], with the dropout of a call.
 
@@ -255,7 +257,7 @@ class Xlnet(nn.Module):
         if backward_B is not None or c.bi_data:
             ways.append(-distances_P)
         relative_GPD = jnp.stack([distance_sinusoids(way, c.hidden_size) for way in ways])
-        return dropout(relative_GPD.astype(c.dtype), c.hidden_dropout, self, train)
+        return dropout(relative_GPD.astype(c.dtype), c.hidden_dropout, self, train is not False)
 
     def _seen(
         self,

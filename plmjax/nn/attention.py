@@ -12,7 +12,18 @@ from plmjax.nn.layer_settings import LayerSettings
 from plmjax.nn.norms import dropout
 from plmjax.nn.positions import functional_positions, rotated
 from plmjax.nn.visible import Visible
-from plmjax.parallel.rules import BATCH, EMBED, HEAD_WIDTH, HEADS, LENGTH, WIDTH, constrain
+from plmjax.parallel.rules import (
+    BATCH,
+    EMBED,
+    HEAD_WIDTH,
+    HEADS,
+    LENGTH,
+    RESIDUAL_LENGTH,
+    WIDTH,
+    constrain,
+    ways,
+)
+from plmjax.types import Train
 
 
 class Attention(nn.Module):
@@ -45,7 +56,7 @@ class Attention(nn.Module):
         self,
         x_BLD: jax.Array,
         visible: Visible,
-        train: bool,
+        train: Train,
         keys_BMD: jax.Array | None = None,
         values_BMD: jax.Array | None = None,
     ) -> jax.Array:
@@ -54,7 +65,7 @@ class Attention(nn.Module):
         Args:
           x_BLD: float, `dtype`, what queries are made of.
           visible: which keys may be attended to.
-          train: whether dropout is on; needs the rng `dropout`.
+          train: whether dropout is on, and for which rows; needs the rng `dropout`.
           keys_BMD: what keys and values are made of; default x_BLD, or the source.
           values_BMD: what values are made of, if not of that; its D may be another.
 
@@ -64,8 +75,8 @@ class Attention(nn.Module):
         s = self.settings
         if keys_BMD is None:
             keys_BMD = visible.source_BSD if self.cross else x_BLD
-        # Once, so that the backward pass keeps one copy for the three projections.
-        x_ND = x_BLD.reshape(-1, x_BLD.shape[-1])
+        # Once, so that the backward pass keeps one copy for the three projections; see `dense`.
+        x_ND = x_BLD if ways(RESIDUAL_LENGTH) > 1 else x_BLD.reshape(-1, x_BLD.shape[-1])
         keys_ND = x_ND if keys_BMD is x_BLD else keys_BMD
         query_BLHK = self.heads("query", x_ND).reshape(*x_BLD.shape[:2], -1, s.head_size)
         query_BLHK = constrain(query_BLHK, BATCH, LENGTH, HEADS, HEAD_WIDTH)
@@ -107,7 +118,7 @@ class Attention(nn.Module):
         key_BMHK: jax.Array,
         value_BMHK: jax.Array,
         visible: Visible,
-        train: bool,
+        train: Train,
     ) -> jax.Array:
         """`mix`, for kinds that also need what queries are made of."""
         return self.mix(query_BLHK, key_BMHK, value_BMHK, visible, train)
@@ -118,7 +129,7 @@ class Attention(nn.Module):
         key_BMHK: jax.Array,
         value_BMHK: jax.Array,
         visible: Visible,
-        train: bool,
+        train: Train,
     ) -> jax.Array:
         """What each query makes of the values: [B, L, H, K].
 

@@ -17,7 +17,8 @@ from plmjax.nn.layer_settings import LayerSettings
 from plmjax.nn.mlp import Mlp
 from plmjax.nn.norms import NORMS, dropout
 from plmjax.nn.visible import Visible
-from plmjax.parallel.rules import BATCH, LENGTH, WIDTH, constrain
+from plmjax.parallel.rules import BATCH, RESIDUAL_LENGTH, WIDTH, constrain
+from plmjax.types import Train
 
 ATTENTIONS: dict[type[kinds.Kind], type[Attention]] = {
     kinds.Full: Attention,
@@ -42,14 +43,14 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_BLD: jax.Array, visible: Visible, train: bool, asks_BLD: jax.Array | None = None
+        self, x_BLD: jax.Array, visible: Visible, train: Train, asks_BLD: jax.Array | None = None
     ) -> jax.Array:
         """One layer.
 
         Args:
           x_BLD: float, `dtype`.
           visible: which keys may be attended to.
-          train: whether dropout is on; needs the rng `dropout`.
+          train: whether dropout is on, and for which rows; needs the rng `dropout`.
           asks_BLD: what queries are made of, where it is not x_BLD (PanGu's query layer).
 
         Returns:
@@ -70,7 +71,7 @@ class Block(nn.Module):
         return self._added(x_BLD, lambda x: mlp(x, train), "mlp_norm", train)
 
     def _added(
-        self, x_BLD: jax.Array, part: Callable[[jax.Array], jax.Array], name: str, train: bool
+        self, x_BLD: jax.Array, part: Callable[[jax.Array], jax.Array], name: str, train: Train
     ) -> jax.Array:
         """The residual with what one part of the layer makes of it."""
         s = self.settings
@@ -78,4 +79,4 @@ class Block(nn.Module):
         made_BLD = part(norm(x_BLD) if s.norm_first else x_BLD)
         made_BLD = dropout(made_BLD, s.hidden_dropout, self, train)
         x_BLD = x_BLD + made_BLD if s.norm_first else norm(x_BLD + made_BLD)
-        return constrain(x_BLD, BATCH, LENGTH, WIDTH)
+        return constrain(x_BLD, BATCH, RESIDUAL_LENGTH, WIDTH)

@@ -10,6 +10,7 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from plmjax.nn.initializers import named
+from plmjax.parallel.rules import RESIDUAL_LENGTH, ways
 
 
 def dense(
@@ -53,8 +54,11 @@ def _dot_general_of_rows(
 
     With one leading axis the gradient of the kernel contracts one axis and not two, which XLA on
     CPU does without transposing its operands first: the backward pass of a feed-forward layer
-    takes 0.6 of the time. Elsewhere merging the leading axes is free.
+    takes 0.6 of the time. Elsewhere merging the leading axes is free, unless L is split: the merged
+    axis of two that are could not be laid out on the mesh, and every device would compute it all.
     """
+    if ways(RESIDUAL_LENGTH) > 1:
+        return jax.lax.dot_general(lhs, rhs, dimension_numbers, **options)
     (contracted, kernel_axes), _ = dimension_numbers
     leading = lhs.shape[: lhs.ndim - len(contracted)]
     rows = lhs.reshape(-1, *lhs.shape[len(leading) :])

@@ -9,6 +9,7 @@ from plmjax.nn.initializers import kernel_init
 from plmjax.nn.layer_settings import LayerSettings
 from plmjax.nn.norms import dropout
 from plmjax.parallel.rules import BATCH, EMBED, LENGTH, MLP, WIDTH, constrain
+from plmjax.types import Train
 
 
 class Mlp(nn.Module):
@@ -20,7 +21,7 @@ class Mlp(nn.Module):
     settings: LayerSettings
 
     @nn.compact
-    def __call__(self, x_BLD: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x_BLD: jax.Array, train: Train) -> jax.Array:
         """Float [B, L, D] to the same."""
         s, width = self.settings, x_BLD.shape[-1]
 

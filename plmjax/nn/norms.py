@@ -7,6 +7,7 @@ from jax.typing import DTypeLike
 
 from plmjax.nn.initializers import named
 from plmjax.parallel.rules import WIDTH
+from plmjax.types import Train
 
 
 def layer_norm(
@@ -68,15 +69,24 @@ NORMS = {"layer": layer_norm, "unbiased": unbiased_norm, "rms": rms_norm, "no_no
 """By the names that configs use."""
 
 
-def dropout(x: jax.Array, rate: float, module: nn.Module, train: bool) -> jax.Array:
+def dropout(x: jax.Array, rate: float, module: nn.Module, train: Train) -> jax.Array:
     """Zeroes each element of `x` with probability `rate`, and scales the rest to keep the mean.
 
     The mask is drawn from 16 random bits an element, half of what a float32 uniform takes, which
     makes the probability a multiple of 2**-16 (0.1 becomes 0.10001).
+
+    Args:
+      x: float [B, ...].
+      rate: 0 to 1.
+      module: whose rng `dropout` is used, folded with the number of each row.
+      train: False for none, else which rows.
     """
-    if not train or rate == 0.0:
+    if train is False or rate == 0.0:
         return x
     keep = round((1.0 - rate) * 2**16)
-    bits = jax.random.bits(module.make_rng("dropout"), x.shape, jnp.uint16)
+    key = module.make_rng("dropout")
+    rows_B = jnp.arange(len(x)) if train is True else train
+    keys_B = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, rows_B)
+    bits = jax.vmap(lambda key: jax.random.bits(key, x.shape[1:], jnp.uint16))(keys_B)
     kept = bits < jnp.uint16(keep) if keep < 2**16 else jnp.ones(x.shape, bool)
     return jnp.where(kept, x / jnp.asarray(keep / 2**16, x.dtype), jnp.zeros((), x.dtype))

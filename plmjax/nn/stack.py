@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from plmjax.nn.efficient.linformer import shared_projection
 from plmjax.nn.visible import Visible
 from plmjax.parallel.rules import LAYERS
+from plmjax.types import Train
 
 REMAT_POLICIES = {
     "none": None,
@@ -85,7 +86,7 @@ class Stack(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_BLD: Any, visible: Visible, train: bool, all_hidden: bool
+        self, x_BLD: Any, visible: Visible, train: Train, all_hidden: bool
     ) -> tuple[Any, Any]:
         """Runs the layers.
 

@@ -24,6 +24,7 @@ from plmjax.parallel.rules import (
     WIDTH,
     constrain,
 )
+from plmjax.types import Train
 
 _OFFSETS = ("content_offset", "position_offset", "segment_offset")
 
@@ -115,7 +116,7 @@ class TwoStreamAttention(Attention):
     """
 
     @nn.compact
-    def __call__(self, x_BQD: jax.Array, streams: Streams, train: bool) -> jax.Array:
+    def __call__(self, x_BQD: jax.Array, streams: Streams, train: Train) -> jax.Array:
         """What both streams add to the residual: float [B, Q, D], `dtype`."""
         s = self.settings
         keys_BMD = self._remembered(x_BQD[:, : streams.length], streams)

@@ -12,7 +12,7 @@ from plmjax.nn.dense import dense
 from plmjax.nn.initializers import bert_normal
 from plmjax.objectives.token_prediction import cross_entropy
 from plmjax.parallel.rules import EMBED, TYPES
-from plmjax.types import OVERFLOW, Batch, Loss, Mean, Spec
+from plmjax.types import OVERFLOW, Batch, Loss, Mean, Spec, Train
 
 
 class BertPretraining(nn.Module):
@@ -69,7 +69,7 @@ class BertPretraining(nn.Module):
             weights[self.task] = batch["label_weights"].sum()
         return weights
 
-    def __call__(self, batch: Batch, *, train: bool) -> Loss:
+    def __call__(self, batch: Batch, *, train: Train) -> Loss:
         """The loss of a batch.
 
         Args:
@@ -78,7 +78,7 @@ class BertPretraining(nn.Module):
             unused; with `labels` `label` int [B] and `label_weights` float [B]. Where documents
             are packed, `segment_ids` and `positions` int [B, L]; for a backbone with language
             embeddings `languages` int [B, L].
-          train: whether dropout is on; needs the rng `dropout`.
+          train: whether dropout is on, and for which rows; needs the rng `dropout`.
         """
         output, logits_BMV = self._encode(batch, train)
         weights_BM = batch["masked_weights"]
@@ -137,7 +137,7 @@ class BertPretraining(nn.Module):
     def _read_by_token(self) -> tuple[str, ...]:
         return self.optional_keys + ("languages",) * bool(self.backbone.config.languages)
 
-    def _encode(self, batch: Batch, train: bool):
+    def _encode(self, batch: Batch, train: Train):
         output = self.backbone(
             batch["tokens"],
             batch["token_types"],

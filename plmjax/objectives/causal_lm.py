@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from plmjax.objectives.token_prediction import cross_entropy
-from plmjax.types import OVERFLOW, Batch, Loss, Spec
+from plmjax.types import OVERFLOW, Batch, Loss, Spec, Train
 
 
 class CausalLM(nn.Module):
@@ -44,13 +44,13 @@ class CausalLM(nn.Module):
         """Each term's weight in `batch`, by which its sum is divided."""
         return {"lm": batch["weights"].sum()}
 
-    def __call__(self, batch: Batch, *, train: bool) -> Loss:
+    def __call__(self, batch: Batch, *, train: Train) -> Loss:
         """The loss of a batch.
 
         Args:
           batch: `tokens`, `attention_mask`, `targets` int [B, L] and `weights` float [B, L]. Where
             documents are packed, `segment_ids` and `positions` int [B, L].
-          train: whether dropout is on; needs the rng `dropout`.
+          train: whether dropout is on, and for which rows; needs the rng `dropout`.
         """
         output = self.backbone(
             batch["tokens"],

@@ -8,7 +8,7 @@ import numpy as np
 
 from plmjax.nn.heads import MaskedLMHead
 from plmjax.objectives.token_prediction import cross_entropy
-from plmjax.types import OVERFLOW, Batch, Loss, Spec
+from plmjax.types import OVERFLOW, Batch, Loss, Spec, Train
 
 
 class PermutationLM(nn.Module):
@@ -50,7 +50,7 @@ class PermutationLM(nn.Module):
         """Each term's weight in `batch`, by which its sum is divided."""
         return {"plm": batch["masked_weights"].sum()}
 
-    def __call__(self, batch: Batch, *, train: bool) -> Loss:
+    def __call__(self, batch: Batch, *, train: Train) -> Loss:
         """The loss of a batch.
 
         Args:
@@ -58,7 +58,7 @@ class PermutationLM(nn.Module):
             `attention_mask` and `ranks` int [B, L], see `plmjax.models.xlnet.Xlnet`;
             `masked_positions`, `masked_targets` int [B, T] and `masked_weights` float [B, T], 0
             where a slot is unused. Where rows run backwards, `backward` int [B].
-          train: whether dropout is on; needs the rng `dropout`.
+          train: whether dropout is on, and for which rows; needs the rng `dropout`.
         """
         output = self.backbone(
             batch["tokens"],

@@ -13,7 +13,7 @@ import numpy as np
 
 from plmjax.errors import UserError
 from plmjax.objectives.token_prediction import cross_entropy
-from plmjax.types import OVERFLOW, Batch, Loss, Mean, Spec
+from plmjax.types import OVERFLOW, Batch, Loss, Mean, Spec, Train
 
 
 class Seq2SeqLM(nn.Module):
@@ -64,7 +64,7 @@ class Seq2SeqLM(nn.Module):
         weight = batch["decoder_weights"].sum()
         return {"lm": weight} | ({"z": weight} if self.z_loss else {})
 
-    def __call__(self, batch: Batch, *, train: bool) -> Loss:
+    def __call__(self, batch: Batch, *, train: Train) -> Loss:
         """The loss of a batch.
 
         Args:
@@ -74,7 +74,7 @@ class Seq2SeqLM(nn.Module):
             [B, L]. Where pairs are packed, `positions`, `segment_ids` int [B, S] and
             `decoder_positions`, `decoder_segment_ids` int [B, L], a source and its target having
             the same number.
-          train: whether dropout is on; needs the rng `dropout`.
+          train: whether dropout is on, and for which rows; needs the rng `dropout`.
         """
         logits_BLV = self.logits(batch, train=train)
         targets_BL, weights_BL = batch["decoder_targets"], batch["decoder_weights"]
@@ -85,7 +85,7 @@ class Seq2SeqLM(nn.Module):
             terms["z"] = Mean.of(self.z_loss * log_z_BL**2, weights_BL)
         return Loss(terms, {"lm_accuracy": accuracy})
 
-    def logits(self, batch: Batch, *, train: bool = False) -> jax.Array:
+    def logits(self, batch: Batch, *, train: Train = False) -> jax.Array:
         """Logits at each place of the decoder: float32 [B, L, V], V padded."""
         tokens_BL = batch["decoder_tokens"]
         mask_BL = batch.get("decoder_attention_mask", jnp.ones_like(tokens_BL))

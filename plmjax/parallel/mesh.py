@@ -1,15 +1,16 @@
-"""The device mesh: which devices split the batch, the parameters and the width."""
+"""The device mesh: which devices split what."""
 
 import dataclasses
+import math
 
 import jax
-import numpy as np
-from jax.experimental.mesh_utils import create_device_mesh
+from jax.experimental.mesh_utils import create_device_mesh, create_hybrid_device_mesh
 from jax.sharding import AxisType, Mesh
 
 from plmjax.errors import UserError
 
-AXES = ("data", "fsdp", "tensor")
+AXES = ("slice", "pipeline", "data", "fsdp", "sequence", "tensor")
+"""Of every mesh, from those whose devices may be far apart to those that talk the most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,46 +20,70 @@ class MeshConfig:
     data: copies of the model, each with its part of the batch.
     fsdp: splits the batch too, and parameters, gradients and optimizer state with it.
     tensor: splits heads, feed-forward width and vocabulary.
+    sequence: splits activations along the length of the rows.
+    pipeline: splits the layers into stages, through which microbatches pass.
+    slice: copies of the model in TPU slices or nodes that are joined by a slow network.
     """
 
     data: int = -1
     fsdp: int = 1
     tensor: int = 1
-
-    @property
-    def sizes(self) -> tuple[int, int, int]:
-        """The sizes as configured, in the order of AXES."""
-        return (self.data, self.fsdp, self.tensor)
+    sequence: int = 1
+    pipeline: int = 1
+    slice: int = 1
 
 
 def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:
     """Lays `devices` (default: all) out on the axes AXES.
 
+    Where they are several TPU slices, `slice` and then `pipeline` go over the network between them,
+    the other axes stay inside.
+
     Raises:
-      UserError: if the sizes do not multiply to the number of devices.
+      UserError: if the sizes do not multiply to the number of devices, or to that of slices.
     """
     devices = jax.devices() if devices is None else devices
-    sizes = list(config.sizes)
-    given = ", ".join(f"{name} {size}" for name, size in zip(AXES, sizes, strict=True))
-    fixed = int(np.prod([size for size in sizes if size != -1]))
-    if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
-        raise UserError(
-            f"config.mesh has {given}: sizes are positive, and only one of them may be -1"
-        )
-    if -1 in sizes and len(devices) % fixed == 0:
-        sizes[sizes.index(-1)] = len(devices) // fixed
-    if int(np.prod(sizes)) != len(devices):
-        raise UserError(
-            f"config.mesh has {given}, which does not multiply to {len(devices)} devices;"
-            " set one axis to -1 to take what is left"
-        )
-    # Not jax.make_mesh: on a TPU torus it refuses sizes that are not products of whole physical
-    # axes, such as fsdp 8 on 4x4x4. Splitting is a last resort, taken only where it is needed.
-    placed = create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    sizes = _filled(config, len(devices))
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    if slices == 1:
+        # Not jax.make_mesh: on a TPU torus it refuses sizes that are not products of whole physical
+        # axes, such as fsdp 8 on 4x4x4. Splitting is a last resort, taken where it is needed.
+        placed = create_device_mesh(list(sizes.values()), devices, allow_split_physical_axes=True)
+    else:
+        outer = _between_slices(sizes, slices)
+        inner = [size // by for size, by in zip(sizes.values(), outer, strict=True)]
+        placed = create_hybrid_device_mesh(inner, outer, devices, allow_split_physical_axes=True)
     # Auto axes: linen's logical constraints do not work on Explicit ones, jax's default.
     return Mesh(placed, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
-def batch_shards(mesh: Mesh) -> int:
-    """Into how many parts the mesh splits the batch."""
-    return mesh.shape["data"] * mesh.shape["fsdp"]
+def _filled(config: MeshConfig, devices: int) -> dict[str, int]:
+    """The size of each axis, in the order of AXES, the one that is -1 filled in."""
+    sizes = {name: getattr(config, name) for name in AXES}
+    named = {name: size for name, size in sizes.items() if size != 1 or name == "data"}
+    given = ", ".join(f"{name} {size}" for name, size in named.items())
+    open_axes = [name for name, size in sizes.items() if size == -1]
+    if len(open_axes) > 1 or any(size < 1 and size != -1 for size in sizes.values()):
+        raise UserError(
+            f"config.mesh has {given}: sizes are positive, and only one of them may be -1"
+        )
+    fixed = math.prod(size for size in sizes.values() if size != -1)
+    if open_axes and devices % fixed == 0:
+        sizes[open_axes[0]] = devices // fixed
+    if math.prod(sizes.values()) != devices:
+        raise UserError(
+            f"config.mesh has {given}, which does not multiply to {devices} devices;"
+            " set one axis to -1 to take what is left"
+        )
+    return sizes
+
+
+def _between_slices(sizes: dict[str, int], slices: int) -> list[int]:
+    """How many ways each axis is split by the network between slices."""
+    stages = slices // sizes["slice"]
+    if slices % sizes["slice"] or sizes["pipeline"] % stages:
+        raise UserError(
+            f"the devices are {slices} slices, joined by a slow network, and config.mesh has slice"
+            f" {sizes['slice']}, pipeline {sizes['pipeline']}; set config.mesh.slice={slices}"
+        )
+    return [{"slice": sizes["slice"], "pipeline": stages}.get(name, 1) for name in AXES]

@@ -5,14 +5,24 @@ of meshes. A misspelt name would silently replicate, so names are used as consta
 test checks that every parameter axis of every family has a rule.
 """
 
+import dataclasses
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import flax.linen as nn
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from plmjax.errors import UserError
+from plmjax.parallel.mesh import AXES
+from plmjax.settings import nearest
+
 BATCH = "batch"
-LENGTH = "length"
+LENGTH = "length"  # where heads or the feed-forward's width are split
+RESIDUAL_LENGTH = "residual_length"  # between the halves of a layer: residual, norms, dropout
 EMBED = "embed"  # model width, D, of a parameter
 WIDTH = "width"  # model width, D, of an activation, or the second D of a square kernel
 HEADS = "heads"
@@ -25,39 +35,101 @@ LAYERS = "layers"
 RANK = "rank"  # what Linformer makes of a row
 SCORES = "scores"  # heads, where another axis is HEADS
 
-RULES: tuple[tuple[str, Any], ...] = (
-    (BATCH, ("data", "fsdp")),
-    (LENGTH, None),
-    (EMBED, "fsdp"),
-    (WIDTH, None),
-    (HEADS, "tensor"),
-    (HEAD_WIDTH, None),
-    (MLP, "tensor"),
-    (VOCAB, "tensor"),
-    (POSITIONS, None),
-    (TYPES, None),
-    (LAYERS, None),
-    (RANK, None),
-    (SCORES, None),
-)
+
+@dataclasses.dataclass(frozen=True)
+class ShardingConfig:
+    """Which mesh axes split each logical axis: their names joined by commas; empty for none.
+
+    Of two axes of one array that name the same mesh axis, the one that stands here first has it.
+    The default is Megatron-LM's: the first of two projections is split by its outputs and the
+    second by its inputs, the token table by its rows, and the residual by length between them.
+    """
+
+    batch: str = "slice,data,fsdp"
+    length: str = "sequence"
+    residual_length: str = "sequence,tensor"
+    embed: str = "fsdp"
+    width: str = ""
+    heads: str = "tensor"
+    head_width: str = ""
+    mlp: str = "tensor"
+    vocab: str = "tensor"
+    positions: str = ""
+    types: str = ""
+    layers: str = "pipeline"
+    rank: str = ""
+    scores: str = ""
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            for name in _names(getattr(self, field.name)):
+                if name not in AXES:
+                    raise UserError(
+                        f"{field.name}='{getattr(self, field.name)}': {name} is not an axis of the"
+                        f" mesh{nearest(name, AXES)}"
+                    )
+
+    @property
+    def rules(self) -> tuple[tuple[str, Any], ...]:
+        """The same as Flax has it: pairs of a logical axis and a tuple of mesh axes, or None."""
+        named = {field.name: _names(getattr(self, field.name)) for field in _FIELDS}
+        return tuple((name, axes or None) for name, axes in named.items())
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+_FIELDS = dataclasses.fields(ShardingConfig)
+RULES = ShardingConfig().rules
+"""The default."""
+
+_current = ContextVar("rules", default=RULES)
+
+
+@contextmanager
+def on_mesh(mesh: Mesh, rules: tuple = RULES) -> Iterator[None]:
+    """While it is entered, what is traced is laid out on `mesh` by `rules`.
+
+    Not by Flax's own context of rules: it would also lay out kernels that DenseGeneral initialises
+    with other axes than those that they get.
+    """
+    before = _current.set(rules)
+    try:
+        with jax.set_mesh(mesh):
+            yield
+    finally:
+        _current.reset(before)
+
+
+def current_rules() -> tuple:
+    """The rules that `on_mesh` has set; the default outside of it."""
+    return _current.get()
 
 
 def constrain(x: jax.Array, *names: str) -> jax.Array:
     """Asks for `x` to be laid out by the rules of its axes; does nothing without a mesh."""
-    return nn.with_logical_constraint(x, names, rules=RULES)
+    return nn.with_logical_constraint(x, names, rules=current_rules())
 
 
-def parameter_shardings(boxed: Any, mesh: Mesh) -> Any:
+def ways(name: str) -> int:
+    """Into how many parts the mesh splits a logical axis; 1 without a mesh."""
+    shape = jax.sharding.get_abstract_mesh().shape
+    return math.prod(shape.get(axis, 1) for axis in dict(current_rules())[name] or ())
+
+
+def parameter_shardings(boxed: Any, mesh: Mesh, rules: tuple = RULES) -> Any:
     """The sharding of each parameter.
 
     Args:
       boxed: parameters (or their shapes) with logical names, as a module's `init` returns them.
       mesh: where they go.
+      rules: as of `ShardingConfig`.
 
     Returns:
       A tree of NamedSharding like the unboxed parameters.
     """
-    return nn.logical_to_mesh_sharding(nn.get_partition_spec(boxed), mesh, RULES)
+    return nn.logical_to_mesh_sharding(nn.get_partition_spec(boxed), mesh, rules)
 
 
 def layer_axes(boxed: Any) -> Any:
@@ -73,9 +145,14 @@ def layer_axes(boxed: Any) -> Any:
     return jax.tree.map(axes, specs, is_leaf=lambda leaf: isinstance(leaf, PartitionSpec))
 
 
-def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The sharding of every array of a batch: axis 0 over `data` and `fsdp`."""
-    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+def batch_sharding(mesh: Mesh, rules: tuple = RULES) -> NamedSharding:
+    """The sharding of every array of a batch: by the rule of its axis 0."""
+    return NamedSharding(mesh, nn.logical_to_mesh_axes((BATCH,), rules))
+
+
+def batch_shards(mesh: Mesh, rules: tuple = RULES) -> int:
+    """Into how many parts the mesh splits the batch."""
+    return math.prod(mesh.shape[axis] for axis in dict(rules)[BATCH] or ())
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from plmjax.parallel.rules import parameter_shardings, replicated
+from plmjax.parallel.rules import RULES, parameter_shardings, replicated
 from plmjax.types import OVERFLOW, Mean
 
 
@@ -71,13 +71,17 @@ def fresh_state(
 
 
 def state_shardings(
-    state: TrainState, boxed: Any, optimizer: optax.GradientTransformation, mesh: Mesh
+    state: TrainState,
+    boxed: Any,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    rules: tuple = RULES,
 ) -> TrainState:
-    """Where each array of `state` (arrays or shapes) lives on `mesh`.
+    """Where each array of `state` (arrays or shapes) lives on `mesh`, by `rules`.
 
     Whatever the optimizer keeps for a parameter lies where the parameter lies.
     """
-    shardings = parameter_shardings(boxed, mesh)
+    shardings = parameter_shardings(boxed, mesh, rules)
     everywhere = replicated(mesh)
     opt_state = optax.tree_map_params(
         optimizer,

@@ -25,9 +25,9 @@ def train_step(
     Args:
       objective: a module from batch to Loss with a method `weights`.
       optimizer: turns gradients into updates.
-      seed: of dropout; its key is folded with the step and the microbatch.
+      seed: of dropout; its key is folded with the step and the number of the row.
       accumulate: into how many microbatches the batch is cut. Terms are divided by their weight
-        in the whole batch, so the update is that of the whole batch at once.
+        in the whole batch, so the update is that of the whole batch at once, dropout included.
       log_every: after this many steps the metric sums start anew.
 
     Returns:
@@ -35,8 +35,8 @@ def train_step(
       multiple of `log_every`.
     """
 
-    def objective_loss(params: Any, batch: Batch, weights: dict, key: jax.Array):
-        loss: Loss = objective.apply({"params": params}, batch, train=True, rngs={"dropout": key})
+    def objective_loss(params: Any, batch: Batch, rows: Any, weights: dict, key: jax.Array):
+        loss: Loss = objective.apply({"params": params}, batch, train=rows, rngs={"dropout": key})
         parts = [term.sum / jnp.maximum(weights[name], 1e-5) for name, term in loss.terms.items()]
         return sum(parts), loss
 
@@ -46,10 +46,11 @@ def train_step(
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         batch, overflow = _without_overflow(batch)
         weights = objective.weights(batch)
+        rows_B = jnp.arange(next(iter(batch.values())).shape[0])
         if accumulate == 1:
-            (total, loss), grads = gradient(state.params, batch, weights, key)
+            (total, loss), grads = gradient(state.params, batch, rows_B, weights, key)
         else:
-            parts = microbatches(batch, accumulate)
+            parts = microbatches((batch, rows_B), accumulate)
             (total, loss), grads = _summed(gradient, state.params, parts, weights, key)
 
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -70,29 +71,28 @@ def train_step(
     return step
 
 
-def microbatches(batch: Batch, count: int) -> dict[str, jax.Array]:
-    """Cuts [B, ...] into [count, B / count, ...], microbatch i taking rows i, i + count, ...
+def microbatches(rows: Any, count: int) -> Any:
+    """Cuts arrays [B, ...] into [count, B / count, ...]: microbatch i has rows i, i + count, ...
 
     Strided, so that each device keeps the rows it has.
     """
-    return {
-        name: jnp.moveaxis(x.reshape(x.shape[0] // count, count, *x.shape[1:]), 1, 0)
-        for name, x in batch.items()
-    }
+    return jax.tree.map(
+        lambda x: jnp.moveaxis(x.reshape(x.shape[0] // count, count, *x.shape[1:]), 1, 0), rows
+    )
 
 
-def _summed(gradient: Callable, params: Any, parts: Batch, weights: dict, key: jax.Array) -> Any:
-    """The sum of `gradient` over microbatches [count, ...], each with a key of its own."""
-    count = next(iter(parts.values())).shape[0]
+def _summed(gradient: Callable, params: Any, parts: Any, weights: dict, key: jax.Array) -> Any:
+    """The sum of `gradient` over microbatches, arrays and their rows' numbers [count, ...]."""
 
-    def add(carry: Any, part_and_index: tuple[Batch, jax.Array]) -> tuple[Any, None]:
-        part, index = part_and_index
-        result = gradient(params, part, weights, jax.random.fold_in(key, index))
-        return jax.tree.map(jnp.add, carry, result), None
+    def of_part(part: tuple[Batch, jax.Array]) -> Any:
+        return gradient(params, *part, weights, key)
 
-    first = jax.eval_shape(gradient, params, {k: x[0] for k, x in parts.items()}, weights, key)
+    def add(carry: Any, part: tuple[Batch, jax.Array]) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, carry, of_part(part)), None
+
+    first = jax.eval_shape(of_part, jax.tree.map(lambda x: x[0], parts))
     zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), first)
-    return jax.lax.scan(add, zero, (parts, jnp.arange(count)))[0]
+    return jax.lax.scan(add, zero, parts)[0]
 
 
 def evaluation_step(objective: nn.Module) -> Callable[[Any, Batch], Loss]:

@@ -16,7 +16,10 @@ from etils import epath
 
 from plmjax.errors import UserError
 
-MAY_CHANGE = ("checkpoint.", "corpus.cache_dir", "data.prefetch", "mesh.", "train.profile_steps")
+MAY_CHANGE = (
+    *("checkpoint.", "corpus.cache_dir", "data.prefetch", "mesh.", "sharding."),
+    *("train.accumulate", "train.profile_steps"),
+)
 """Settings that do not change the mathematics; a run may go on with other values."""
 
 PACKAGES = (

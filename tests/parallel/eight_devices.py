@@ -23,7 +23,14 @@ from plmjax.families import FAMILIES
 from plmjax.models.bert import Config
 from plmjax.nn.efficient.kinds import Full
 from plmjax.parallel.mesh import MeshConfig, make_mesh
-from plmjax.parallel.rules import BATCH, MLP, batch_sharding, constrain, layer_axes
+from plmjax.parallel.rules import (
+    BATCH,
+    MLP,
+    batch_sharding,
+    constrain,
+    layer_axes,
+    on_mesh,
+)
 from plmjax.train.optimizers import OptimizerConfig, build
 from plmjax.train.state import boxed_parameters, fresh_state, state_shardings
 from plmjax.train.step import jit_train_step, train_step
@@ -79,7 +86,7 @@ CONFIGS = {
 """Small models of each family, by its name in `plmjax.families.FAMILIES`."""
 
 
-def on_mesh(family: str, mesh: jax.sharding.Mesh, accumulate: int) -> dict:
+def trained_on(family: str, mesh: jax.sharding.Mesh, accumulate: int) -> dict:
     """Everything that is compared, computed on `mesh`."""
     config = CONFIGS[family]
     batch, objective = batch_of(family, config, 16, 20, 5), objective_of(family, config)
@@ -91,7 +98,7 @@ def on_mesh(family: str, mesh: jax.sharding.Mesh, accumulate: int) -> dict:
     def fresh():
         return fresh_state(objective, spec(batch), optimizer, seed=0)
 
-    with jax.set_mesh(mesh):
+    with on_mesh(mesh):
         shardings = state_shardings(jax.eval_shape(fresh), boxed, optimizer, mesh)
         state = jax.jit(fresh, out_shardings=shardings)()
         placed = jax.device_put(batch, batch_sharding(mesh))
@@ -115,12 +122,12 @@ def main(cases: list[str]):
 
     @functools.cache
     def one(family: str, accumulate: int) -> dict:
-        return on_mesh(family, one_device, accumulate)
+        return trained_on(family, one_device, accumulate)
 
     report = {}
     for case in cases:
         family, mesh, accumulate = case.split(" / ")
-        found = on_mesh(family, make_mesh(MESHES[mesh]), int(accumulate))
+        found = trained_on(family, make_mesh(MESHES[mesh]), int(accumulate))
         expected = one(family, int(accumulate))["values"]
         found["deviations"] = deviations(found.pop("values"), expected)
         report[case] = found

@@ -14,8 +14,8 @@ import pytest
 from plmjax.errors import UserError
 from plmjax.families import FAMILIES
 from plmjax.nn.initializers import named
-from plmjax.parallel.mesh import MeshConfig, batch_shards, make_mesh
-from plmjax.parallel.rules import EMBED, RULES, layer_axes
+from plmjax.parallel.mesh import AXES, MeshConfig, make_mesh
+from plmjax.parallel.rules import EMBED, RULES, batch_shards, layer_axes
 from plmjax.train.state import boxed_parameters
 from tests.training import objective_of, spec_of
 
@@ -206,6 +206,6 @@ def test_mesh_sizes_that_do_not_multiply(sizes):
 
 def test_one_axis_takes_the_devices_that_are_left():
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])
-    assert dict(mesh.shape) == {"data": 1, "fsdp": 1, "tensor": 1}
+    assert dict(mesh.shape) == dict.fromkeys(AXES, 1)
     assert batch_shards(mesh) == 1
-    assert dataclasses.astuple(MeshConfig()) == (-1, 1, 1)
+    assert dataclasses.astuple(MeshConfig()) == (-1, 1, 1, 1, 1, 1)

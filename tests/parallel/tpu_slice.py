@@ -19,7 +19,7 @@ from jax.experimental import topologies
 
 from plmjax.families import FAMILIES
 from plmjax.parallel.mesh import MeshConfig, make_mesh
-from plmjax.parallel.rules import batch_sharding, layer_axes
+from plmjax.parallel.rules import batch_sharding, layer_axes, on_mesh
 from plmjax.train.optimizers import OptimizerConfig, build
 from plmjax.train.state import boxed_parameters, fresh_state, state_shardings
 from plmjax.train.step import jit_train_step, train_step
@@ -44,7 +44,7 @@ def compile_train_step(
     step = train_step(objective, optimizer, seed=0, accumulate=1, log_every=100)
     batch = {name: jax.ShapeDtypeStruct(*of) for name, of in spec.items()}
     began = time.monotonic()
-    with jax.set_mesh(mesh):
+    with on_mesh(mesh):
         jitted = jit_train_step(step, shardings, batch_sharding(mesh))
         compiled = jitted.lower(state, batch).compile()
     memory = compiled.memory_analysis()
@@ -67,7 +67,7 @@ def main(topology: str, *arguments: str):
     if topology == "v4:4x4x4":
         for other in ((64, 1, 1), (1, 64, 1), (8, 8, 1), (2, 8, 4), (1, 32, 2)):
             mesh = make_mesh(MeshConfig(*other), devices)  # none may be refused by the torus
-            assert tuple(mesh.shape.values()) == other
+            assert tuple(mesh.shape[axis] for axis in ("data", "fsdp", "tensor")) == other
             assert len(set(mesh.devices.flat)) == 64
     mesh = make_mesh(MeshConfig(*map(int, sizes)), devices)
     print(json.dumps(compile_train_step(family, preset, int(rows), int(length), remat, mesh)))

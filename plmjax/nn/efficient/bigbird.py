@@ -15,6 +15,7 @@ from plmjax.nn.efficient.blockwise import (
 )
 from plmjax.nn.efficient.refuse import refuse
 from plmjax.nn.visible import Visible
+from plmjax.types import Train
 
 
 def random_blocks(
@@ -54,7 +55,7 @@ class BigBirdAttention(Attention):
         key_BMHK: jax.Array,
         value_BMHK: jax.Array,
         visible: Visible,
-        train: bool,
+        train: Train,
     ) -> jax.Array:
         """As of `Attention`; time and memory grow as L * block * (7 + random_blocks)."""
         s, kind, length = self.settings, self.settings.attention, query_BLHK.shape[1]

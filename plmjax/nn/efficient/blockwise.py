@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from plmjax.nn.efficient.kinds import window_block
 from plmjax.nn.norms import dropout
 from plmjax.nn.visible import Visible, may_look
+from plmjax.types import Train
 
 
 @flax.struct.dataclass
@@ -89,7 +90,7 @@ def allowed(own: Places, seen: Places, causal: bool = False, reach: int = 0) -> 
 
 
 def attend(
-    module: nn.Module, query_BnSHK: jax.Array, parts: Sequence[Part], train: bool
+    module: nn.Module, query_BnSHK: jax.Array, parts: Sequence[Part], train: Train
 ) -> jax.Array:
     """One softmax over the keys of all parts: [B, n, S, H, K].
 
@@ -160,7 +161,7 @@ def windowed(
     key_BLHK: jax.Array,
     value_BLHK: jax.Array,
     visible: Visible,
-    train: bool,
+    train: Train,
 ) -> jax.Array:
     """What full attention under the mask of `settings.reach` gives to every token: [B, L, H, K].
 

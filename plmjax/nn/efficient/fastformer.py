@@ -17,6 +17,7 @@ from plmjax.parallel.rules import (
     WIDTH,
     constrain,
 )
+from plmjax.types import Train
 
 
 class FastformerAttention(Attention):
@@ -36,7 +37,7 @@ class FastformerAttention(Attention):
         key_BMHK: jax.Array,
         value_BMHK: jax.Array,
         visible: Visible,
-        train: bool,
+        train: Train,
     ) -> jax.Array:
         """As of `Attention`; time and memory grow as L."""
         s = self.settings

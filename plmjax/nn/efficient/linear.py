@@ -10,6 +10,7 @@ from plmjax.nn.attention import Attention
 from plmjax.nn.efficient.kernels import all_keys, keys_before, quadratic
 from plmjax.nn.efficient.refuse import refuse
 from plmjax.nn.visible import Visible
+from plmjax.types import Train
 
 
 class KernelAttention(Attention):
@@ -34,7 +35,7 @@ class KernelAttention(Attention):
         key_BMHK: jax.Array,
         value_BMHK: jax.Array,
         visible: Visible,
-        train: bool,
+        train: Train,
     ) -> jax.Array:
         """As of `Attention`; time and memory grow as L."""
         s = self.settings

@@ -12,6 +12,7 @@ from plmjax.nn.layer_settings import LayerSettings
 from plmjax.nn.norms import dropout
 from plmjax.nn.visible import Visible
 from plmjax.parallel.rules import HEADS, POSITIONS, RANK
+from plmjax.types import Train
 
 
 def projection(module: nn.Module, settings: LayerSettings, name: str) -> jax.Array:
@@ -49,7 +50,7 @@ class LinformerAttention(Attention):
         key_BMHK: jax.Array,
         value_BMHK: jax.Array,
         visible: Visible,
-        train: bool,
+        train: Train,
     ) -> jax.Array:
         """As of `Attention`; time and memory grow as L * R."""
         s, kind = self.settings, self.settings.attention

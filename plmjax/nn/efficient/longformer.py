@@ -7,6 +7,7 @@ from plmjax.nn.attention import Attention
 from plmjax.nn.efficient.blockwise import Part, allowed, attend, joined, places_of, to_window
 from plmjax.nn.efficient.refuse import refuse
 from plmjax.nn.visible import Visible
+from plmjax.types import Train
 
 
 class LongformerAttention(Attention):
@@ -24,7 +25,7 @@ class LongformerAttention(Attention):
         key_BMHK: jax.Array,
         value_BMHK: jax.Array,
         visible: Visible,
-        train: bool,
+        train: Train,
     ) -> jax.Array:
         """As of `Attention`; time and memory grow as L * (window + G)."""
         s, kind, length = self.settings, self.settings.attention, x_BLD.shape[1]
