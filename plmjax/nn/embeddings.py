@@ -9,7 +9,7 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from plmjax.nn.initializers import bert_normal, named
-from plmjax.parallel.rules import EMBED, VOCAB
+from plmjax.parallel.rules import BATCH, EMBED, LENGTH, VOCAB, constrain, ways
 
 NEVER = -1e9
 """The logit of a vocabulary entry that is only padding. Finite, so that 0 * NEVER is 0."""
@@ -45,15 +45,29 @@ class TokenTable(nn.Module):
         )
 
     def __call__(self, ids: jax.Array) -> jax.Array:
-        """Looks up ids, int [...]: float [..., D] in `dtype`."""
-        return self.embedding[ids].astype(self.dtype)
+        """Looks up ids, int [...]: float [..., D] in `dtype`.
+
+        Where rows are split over devices, each looks up what it has and zeros for the rest, and the
+        sum is the result: the table stays where it is, and so does its gradient. Source: Megatron-LM
+        (Shoeybi et al. 2019), vocabulary-parallel embedding.
+        """
+        parts = ways(VOCAB, EMBED)
+        if parts == 1:
+            return self.embedding[ids].astype(self.dtype)
+        # Left to itself, XLA gathers the table where there are fewer rows than ids.
+        rows = self.rows // parts
+        table_PRD = self.embedding.reshape(parts, rows, self.width)
+        table_PRD = constrain(table_PRD, VOCAB, None, EMBED)
+        found_PD = table_PRD[:, ids % rows].astype(self.dtype)  # [P, ..., D]
+        is_own_P1 = ids // rows == jnp.arange(parts).reshape(-1, *(1,) * ids.ndim)
+        return jnp.where(is_own_P1[..., None], found_PD, 0).sum(0)
 
     def logits(self, x_BMD: jax.Array, bias_V: jax.Array | float = 0.0) -> jax.Array:
         """Scores of every token: float32 [B, M, V], V padded."""
         table_VD = self.embedding.astype(self.dtype)
         logits_BMV = jnp.einsum("BMD,VD->BMV", x_BMD, table_VD, preferred_element_type=jnp.float32)
         real_V = jnp.arange(table_VD.shape[0]) < self.vocab_size
-        return jnp.where(real_V, logits_BMV + bias_V, NEVER)
+        return constrain(jnp.where(real_V, logits_BMV + bias_V, NEVER), BATCH, LENGTH, VOCAB)
 
     def _padded(self, init: Initializer) -> Initializer:
         def padded_init(key, shape, dtype):

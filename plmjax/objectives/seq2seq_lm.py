@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from plmjax.errors import UserError
-from plmjax.objectives.token_prediction import cross_entropy
+from plmjax.objectives.token_prediction import cross_entropy, log_normalizer
 from plmjax.types import OVERFLOW, Batch, Loss, Mean, Spec, Train
 
 
@@ -81,7 +81,7 @@ class Seq2SeqLM(nn.Module):
         loss, accuracy = cross_entropy(logits_BLV, targets_BL, weights_BL)
         terms = {"lm": loss}
         if self.z_loss:
-            log_z_BL = jax.nn.logsumexp(logits_BLV, axis=-1)
+            log_z_BL = log_normalizer(logits_BLV)
             terms["z"] = Mean.of(self.z_loss * log_z_BL**2, weights_BL)
         return Loss(terms, {"lm_accuracy": accuracy})
 

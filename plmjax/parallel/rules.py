@@ -107,15 +107,24 @@ def current_rules() -> tuple:
     return _current.get()
 
 
-def constrain(x: jax.Array, *names: str) -> jax.Array:
-    """Asks for `x` to be laid out by the rules of its axes; does nothing without a mesh."""
+def constrain(x: jax.Array, *names: str | None) -> jax.Array:
+    """Asks for `x` to be laid out by the rules of its axes; does nothing without a mesh.
+
+    An axis named None is not split.
+    """
     return nn.with_logical_constraint(x, names, rules=current_rules())
 
 
-def ways(name: str) -> int:
-    """Into how many parts the mesh splits a logical axis; 1 without a mesh."""
+def ways(name: str, *others: str) -> int:
+    """Into how many parts the mesh splits a logical axis; 1 without a mesh.
+
+    Args:
+      name: of the axis.
+      others: the other axes of the same array, which may have its mesh axes in its place.
+    """
     shape = jax.sharding.get_abstract_mesh().shape
-    return math.prod(shape.get(axis, 1) for axis in dict(current_rules())[name] or ())
+    axes = nn.logical_to_mesh_axes((name, *others), current_rules())[0] or ()
+    return math.prod(shape.get(axis, 1) for axis in ((axes,) if isinstance(axes, str) else axes))
 
 
 def parameter_shardings(boxed: Any, mesh: Mesh, rules: tuple = RULES) -> Any:
