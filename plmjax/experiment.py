@@ -24,11 +24,11 @@ from plmjax.data.preparation import (
 )
 from plmjax.errors import UserError
 from plmjax.families import FAMILIES, make_objective, objective_config
+from plmjax.parallel.layout import check_batch, check_parameters
 from plmjax.parallel.mesh import MeshConfig, make_mesh
 from plmjax.parallel.rules import (
     ShardingConfig,
     batch_sharding,
-    batch_shards,
     layer_axes,
     on_mesh,
 )
@@ -283,11 +283,11 @@ def build(
     for phase, form in zip(phases, forms, strict=True):
         _check_batch_keys(objective, settings.objective["name"], form.spec, phase)
     spec = forms[0].spec
-    boxed = boxed_parameters(objective, spec)
+    boxed, rules = boxed_parameters(objective, spec), settings.sharding.rules
+    check_parameters(boxed, model, mesh, rules)
     optimizer = optimizers.build(settings.optimizer, settings.train.steps, layer_axes(boxed))
     fresh = functools.partial(fresh_state, objective, spec, optimizer, settings.seed)
     abstract = jax.eval_shape(fresh)
-    rules = settings.sharding.rules
     shardings = state_shardings(abstract, boxed, optimizer, mesh, rules)
     abstract = jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
@@ -309,18 +309,8 @@ def check_phase(settings: Settings, phase: PhasePlan, model: Any, mesh: Mesh) ->
             f" config.model.max_positions={model.max_positions} that is {model.longest} tokens"
         )
     model.attention.check(phase.data.seq_len)
-    shards, accumulate = batch_shards(mesh, settings.sharding.rules), settings.train.accumulate
-    if accumulate < 1 or phase.data.batch_size % (shards * accumulate):
-        raise UserError(
-            f"{where}.batch_size={phase.data.batch_size} is not divisible by {shards} batch"
-            f" shards of the mesh times config.train.accumulate={accumulate}"
-        )
-    tensor = mesh.shape["tensor"]
-    for name, size in (("num_heads", model.num_heads), ("mlp_size", model.mlp_size)):
-        if size % tensor:
-            raise UserError(
-                f"config.model.{name}={size} is not divisible by config.mesh.tensor={tensor}"
-            )
+    rows, accumulate = phase.data.batch_size, settings.train.accumulate
+    check_batch(rows, accumulate, phase.data.seq_len, where, mesh, settings.sharding.rules)
 
 
 def _check_form(phase: PhasePlan, form: BatchForm, first: BatchForm, model: Any) -> None:

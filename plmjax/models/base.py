@@ -110,6 +110,7 @@ class TransformerConfig:
                 "attention": self.attention,
                 "reach": self.attention.reach,
                 "mask_value": self.mask_value,
+                "remat_pairs": self.remat == "attention",
                 "dtype": self.dtype,
                 **fields,
             }

@@ -1,5 +1,8 @@
 """Multi-head attention."""
 
+from collections.abc import Callable
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -24,6 +27,16 @@ from plmjax.parallel.rules import (
     ways,
 )
 from plmjax.types import Train
+
+
+def of_pairs(module: nn.Module, function: Callable[..., jax.Array], *arrays: Any) -> jax.Array:
+    """`function(module, *arrays)`; with `remat_pairs` its backward pass keeps nothing but `arrays`.
+
+    Source: Megatron-LM's selective recomputation (Korthikanti et al. 2022).
+    """
+    if module.settings.remat_pairs:
+        function = nn.remat(function, policy=jax.checkpoint_policies.nothing_saveable)
+    return function(module, *arrays)
 
 
 class Attention(nn.Module):
@@ -97,7 +110,11 @@ class Attention(nn.Module):
             key_BMHK = rotated(key_BMHK, places_L, s.rotary_base, s.rotary_neighbours)
         if visible.start is not None:
             key_BMHK, value_BMHK = self._kept(key_BMHK, value_BMHK, visible)
-        mixed_BLHK = self.mix_from(x_BLD, query_BLHK, key_BMHK, value_BMHK, visible, train)
+
+        def mix(module: Attention, *arrays: jax.Array) -> jax.Array:
+            return module.mix_from(*arrays, visible, train)
+
+        mixed_BLHK = of_pairs(self, mix, x_BLD, query_BLHK, key_BMHK, value_BMHK)
         width, axes = self.width or x_BLD.shape[-1], (HEADS, HEAD_WIDTH, EMBED)
         out = kernel_init(s, s.num_heads * s.head_size, adds=True)
         out_BLD = dense(width, axes, (WIDTH,), out, s.dtype, "output", s.bias)(mixed_BLHK)

@@ -47,9 +47,9 @@ class TokenTable(nn.Module):
     def __call__(self, ids: jax.Array) -> jax.Array:
         """Looks up ids, int [...]: float [..., D] in `dtype`.
 
-        Where rows are split over devices, each looks up what it has and zeros for the rest, and the
-        sum is the result: the table stays where it is, and so does its gradient. Source: Megatron-LM
-        (Shoeybi et al. 2019), vocabulary-parallel embedding.
+        Where rows are split over devices, each looks up what it has and takes zeros for the rest,
+        and the sum is the result: the table stays where it is, and so does its gradient. Source:
+        Megatron-LM (Shoeybi et al. 2019), vocabulary-parallel embedding.
         """
         parts = ways(VOCAB, EMBED)
         if parts == 1:

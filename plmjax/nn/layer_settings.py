@@ -34,6 +34,7 @@ class LayerSettings:
       rotary_base: the base of rotary positions; 0 for none. rotary_neighbours: whether they turn
         neighbours together (RoFormer), and not a number and its partner K / 2 on (GPT-NeoX).
       cross: whether attention to another sequence follows that to its own.
+      remat_pairs: whether the backward pass computes again what attention has for pairs of places.
       dtype: of matrix products and activations.
     """
 
@@ -63,4 +64,5 @@ class LayerSettings:
     rotary_base: float = 0.0
     rotary_neighbours: bool = False
     cross: bool = False
+    remat_pairs: bool = False
     dtype: str

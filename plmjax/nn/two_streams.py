@@ -3,12 +3,14 @@
 Source: zihangdai/xlnet modeling.py.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 
-from plmjax.nn.attention import Attention
+from plmjax.nn.attention import Attention, of_pairs
 from plmjax.nn.dense import dense
 from plmjax.nn.initializers import kernel_init, named
 from plmjax.nn.layer_settings import LayerSettings
@@ -128,13 +130,16 @@ class TwoStreamAttention(Attention):
         offsets = streams.offsets or head_offsets(self, s)
         segment_init = named(kernel_init(s, 1), TYPES, HEADS, HEAD_WIDTH)
         segment_SHK = self.param("segment_embedding", segment_init, (2, s.num_heads, s.head_size))
-        scores_BHQM = relative_scores(
-            query_BQHK, key_BMHK, relative_GPHK, offsets, segment_SHK, streams
-        )
-        masked_BHQM = scores_BHQM * s.head_size**-0.5 + streams.adder_BQM[:, None]
-        probabilities_BHQM = jax.nn.softmax(masked_BHQM).astype(s.dtype)
-        probabilities_BHQM = dropout(probabilities_BHQM, s.attention_dropout, self, train)
-        mixed_BQHK = jnp.einsum("BHQM,BMHK->BQHK", probabilities_BHQM, value_BMHK)
+
+        def mix(module: TwoStreamAttention, value_BMHK: jax.Array, *arrays: Any) -> jax.Array:
+            scores_BHQM = relative_scores(*arrays, streams)
+            masked_BHQM = scores_BHQM * s.head_size**-0.5 + streams.adder_BQM[:, None]
+            probabilities_BHQM = jax.nn.softmax(masked_BHQM).astype(s.dtype)
+            probabilities_BHQM = dropout(probabilities_BHQM, s.attention_dropout, module, train)
+            return jnp.einsum("BHQM,BMHK->BQHK", probabilities_BHQM, value_BMHK)
+
+        arrays = (query_BQHK, key_BMHK, relative_GPHK, offsets, segment_SHK)
+        mixed_BQHK = of_pairs(self, mix, value_BMHK, *arrays)
         out, axes = kernel_init(s, s.num_heads * s.head_size, adds=True), (HEADS, HEAD_WIDTH, EMBED)
         width = x_BQD.shape[-1]
         return dense(width, axes, (WIDTH,), out, s.dtype, "output", s.bias)(mixed_BQHK)

@@ -62,12 +62,15 @@ class ShardingConfig:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            for name in _names(getattr(self, field.name)):
+            names, given = _names(getattr(self, field.name)), getattr(self, field.name)
+            for name in names:
                 if name not in AXES:
                     raise UserError(
-                        f"{field.name}='{getattr(self, field.name)}': {name} is not an axis of the"
-                        f" mesh{nearest(name, AXES)}"
+                        f"{field.name}='{given}': {name} is not an axis of the mesh"
+                        f"{nearest(name, AXES)}"
                     )
+            if len(names) > len(set(names)):
+                raise UserError(f"{field.name}='{given}' names an axis of the mesh twice")
 
     @property
     def rules(self) -> tuple[tuple[str, Any], ...]:
