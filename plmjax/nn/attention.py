@@ -115,6 +115,8 @@ class Attention(nn.Module):
             return module.mix_from(*arrays, visible, train)
 
         mixed_BLHK = of_pairs(self, mix, x_BLD, query_BLHK, key_BMHK, value_BMHK)
+        # Its gradient too: left to itself, XLA splits it as the residual and moves kernels instead.
+        mixed_BLHK = constrain(mixed_BLHK, BATCH, LENGTH, HEADS, HEAD_WIDTH)
         width, axes = self.width or x_BLD.shape[-1], (HEADS, HEAD_WIDTH, EMBED)
         out = kernel_init(s, s.num_heads * s.head_size, adds=True)
         out_BLD = dense(width, axes, (WIDTH,), out, s.dtype, "output", s.bias)(mixed_BLHK)

@@ -140,6 +140,7 @@ class TwoStreamAttention(Attention):
 
         arrays = (query_BQHK, key_BMHK, relative_GPHK, offsets, segment_SHK)
         mixed_BQHK = of_pairs(self, mix, value_BMHK, *arrays)
+        mixed_BQHK = constrain(mixed_BQHK, BATCH, LENGTH, HEADS, HEAD_WIDTH)
         out, axes = kernel_init(s, s.num_heads * s.head_size, adds=True), (HEADS, HEAD_WIDTH, EMBED)
         width = x_BQD.shape[-1]
         return dense(width, axes, (WIDTH,), out, s.dtype, "output", s.bias)(mixed_BQHK)
