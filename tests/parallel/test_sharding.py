@@ -105,7 +105,7 @@ def check_values(case: str, found: dict[str, float]):
 def check_gradients(case: str, found: dict[str, float]):
     kept = without_noise(found)
     initial = [x for path, x in kept.items() if path.startswith("initial/")]
-    gradients = [x for path, x in kept.items() if "/mu/" in path]
+    gradients = [x for path, x in kept.items() if "/mu/" in path or "/trace/" in path]
     losses = [x for path, x in kept.items() if path.startswith("metrics/")]
     print(case, f"{max(gradients):.1e} {max(losses):.1e}")
     assert len(initial) == len(gradients) > 0
