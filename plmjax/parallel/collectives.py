@@ -29,6 +29,7 @@ _CALLED = re.compile(
     r"\b(?P<how>condition|body|calls|to_apply|branch_computations|true_computation"
     r"|false_computation|called_computations)=\{?(?P<names>%?[\w.\-]+(?:, ?%[\w.\-]+)*)"
 )
+_LIMIT = re.compile(r" = s32\[\]\S* constant\((\d+)\)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 
 
@@ -82,7 +83,9 @@ def collectives(text: str) -> tuple[Collective, ...]:
     """The collectives of a compiled program, in the order of the text of each computation.
 
     One that is called from several places comes several times. Where a program takes one of
-    several branches, all of them count.
+    several branches, all of them count. Two of a TPU's ways are undone: a collective that goes on
+    during several fusions is in the text of each, and counts once; an all-reduce of which a device
+    keeps its part alone is a reduce-scatter.
 
     Args:
       text: `compiled.as_text()`.
@@ -93,18 +96,25 @@ def collectives(text: str) -> tuple[Collective, ...]:
     )
 
     @functools.cache
-    def of(name: str) -> tuple[Collective, ...]:
+    def of(name: str) -> tuple[tuple[Collective, str], ...]:
+        """Those of a computation, each with the number of its chain of fusions, if it has one."""
         found = []
         for line in computations.get(name, ()):
             if match := _COLLECTIVE.search(line):
-                found.append(_collective(line, match, devices))
-            for called, times in _calls(line):
+                found.append((_collective(line, match, devices), _chain(line)))
+            for called, times in _calls(line, computations):
+                inner = of(called)
+                if "all-reduce-scatter" in called:
+                    inner = [(_scattered(one, line), chain) for one, chain in inner]
+                chains = {chain for _, chain in found if chain}
                 found.extend(
-                    dataclasses.replace(inner, times=inner.times * times) for inner in of(called)
+                    (dataclasses.replace(one, times=one.times * times), chain)
+                    for one, chain in inner
+                    if chain not in chains
                 )
         return tuple(found)
 
-    return of(entry)
+    return tuple(collective for collective, _ in of(entry))
 
 
 def moved_by_kind(found: Iterable[Collective]) -> dict[str, int]:
@@ -127,28 +137,62 @@ def _computations(text: str) -> tuple[dict[str, list[str]], str]:
     return found, entry
 
 
-def _calls(line: str) -> Iterator[tuple[str, int]]:
+def _calls(line: str, computations: dict[str, list[str]]) -> Iterator[tuple[str, int]]:
     """Which computations an instruction runs, and how often."""
     if "-done(" in line or "-update(" in line:
         return  # they name what their -start has called
-    trips = _TRIPS.search(line)
-    for match in _CALLED.finditer(line):
-        is_loop = match["how"] in ("condition", "body")
-        for name in match["names"].split(","):
-            yield name.strip().lstrip("%"), int(trips[1]) if is_loop and trips else 1
+    called = [
+        (match["how"], name.strip().lstrip("%"))
+        for match in _CALLED.finditer(line)
+        for name in match["names"].split(",")
+    ]
+    conditions = [name for how, name in called if how == "condition"]
+    times = _trips(line, computations.get(conditions[0], [])) if conditions else 1
+    for _, name in called:
+        yield name, times
+
+
+def _trips(line: str, condition: list[str]) -> int:
+    """How many turns a loop takes; where it is not said, jax's loops count up to one constant."""
+    if known := _TRIPS.search(line):
+        return int(known[1])
+    limits = [match[1] for part in condition if (match := _LIMIT.search(part))]
+    return int(limits[0]) if len(limits) == 1 else 1
+
+
+def _chain(line: str) -> str:
+    """The number that the fusions share in which a collective goes on; empty for no such."""
+    match = re.search(r"\bchannel_id=(\d+)", line) if 'chain_id="' in line else None
+    return match[1] if match else ""
+
+
+def _scattered(collective: Collective, fusion: str) -> Collective:
+    """The all-reduce in a fusion that keeps a part of it."""
+    result = fusion.partition(" = ")[2].partition(" fusion(")[0]
+    return dataclasses.replace(
+        collective, kind="reduce-scatter", arrays=_arrays(result), source=_source(fusion)
+    )
 
 
 def _collective(line: str, match: re.Match, devices: int) -> Collective:
-    arrays = tuple(
-        (array["dtype"], tuple(int(size) for size in array["shape"].split(",") if size))
-        for array in _ARRAY.finditer(match["result"])
-    )
+    arrays = _arrays(match["result"])
     if match["start"] and match["kind"] != "all-reduce":
         # What is in flight is operands, results and, for a permutation, two numbers.
         arrays = tuple(array for array in arrays if array != ("u32", ()))
         arrays = arrays[len(arrays) // 2 :]
-    source = re.search(r'op_name="([^"]*)"', line)
-    return Collective(match["kind"], arrays, _group(line, devices), 1, source[1] if source else "")
+    return Collective(match["kind"], arrays, _group(line, devices), 1, _source(line))
+
+
+def _arrays(result: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple(
+        (array["dtype"], tuple(int(size) for size in array["shape"].split(",") if size))
+        for array in _ARRAY.finditer(result)
+    )
+
+
+def _source(line: str) -> str:
+    match = re.search(r'op_name="([^"]*)"', line)
+    return match[1] if match else ""
 
 
 def _group(line: str, devices: int) -> int:

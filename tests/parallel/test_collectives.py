@@ -30,11 +30,38 @@ HloModule jit_step, is_scheduled=true, num_partitions=8
   %swap = f32[8,4]{1,0} all-to-all(%p), replica_groups=mesh['axis_0'=2,'axis_1'=4] {'axis_1'}
 }
 
+%counted (p: (s32[], f32[4,16])) -> pred[] {
+  %limit = s32[]{:T(128)} constant(6)
+  ROOT %under = pred[]{:T(512)} compare(%p, %limit), direction=LT
+}
+
+%all-reduce-scatter.clone (p: f32[8,16]) -> f32[2,16] {
+  %whole = f32[8,16]{1,0:T(8,128)} all-reduce(%p), replica_groups={{0,1,2,3},{4,5,6,7}}, to_apply=%add
+  ROOT %part = f32[2,16]{1,0:T(8,128)} dynamic-slice(%whole), dynamic_slice_sizes={2,16}
+}
+
+%first (p: f32[2,16]) -> (f32[2,16], f32[8,16], u32[]) {
+  %chained = f32[8,16]{1,0} all-gather(%p), channel_id=12, replica_groups={{0,1,2,3},{4,5,6,7}}, frontend_attributes={chain_id="0"}
+  ROOT %start = (f32[2,16]{1,0}, f32[8,16]{1,0}, u32[]{:S(2)}) custom-call(%chained), custom_call_target="AsyncCollectiveStart"
+}
+
+%later (p: f32[2,16]) -> f32[8,16] {
+  ROOT %chained.1 = f32[8,16]{1,0} all-gather(%p), channel_id=12, replica_groups={{0,1,2,3},{4,5,6,7}}, frontend_attributes={chain_id="0"}
+}
+
+%tpu (p: (s32[], f32[2,16])) -> (s32[], f32[2,16]) {
+  %async-collective-start = (f32[2,16]{1,0}, f32[8,16]{1,0}, u32[]{:S(2)}) fusion(%p), kind=kCustom, calls=%first
+  %meanwhile = (f32[4]{0}, f32[8,16]{1,0}) fusion(%p), kind=kOutput, calls=%later
+  %async-collective-done = f32[8,16]{1,0} fusion(%p), kind=kCustom, calls=%later
+  %fusion = f32[2,16]{1,0:T(8,128)S(1)} fusion(%p), kind=kCustom, calls=%all-reduce-scatter.clone, metadata={op_name="jit(step)/out"}
+}
+
 ENTRY %main (a: f32[4,16], /*index=1*/b: f32[8,4]) -> f32[] {
   %loop = (s32[], f32[4,16]{1,0}) while(%a), condition=%test, body=%body, backend_config={"known_trip_count":{"n":"5"},"other":1}
   %open = (s32[], f32[4,16]{1,0}) while(%a), condition=%test, body=%inner
   %in-flight = ((f32[4]{0}, f32[]), u32[]) async-start(%b), calls=%wrapped
   %arrived = f32[8,4]{1,0} async-done(%in-flight), calls=%wrapped
+  %unsaid = (s32[], f32[2,16]{1,0}) while(%a), condition=%counted, body=%tpu
   %both = (f32[8,16]{1,0}, /*index=1*/f32[]) all-reduce(%a, %b), replica_groups={}, to_apply=%add
   %start = (f32[2,16]{1,0}, f32[16,16]{1,0}) all-gather-start(%a), replica_groups=[1,8]<=[8], dimensions={0}
   %done = f32[16,16]{1,0} all-gather-done(%start)
@@ -47,6 +74,8 @@ EXPECTED = [
     Collective("all-gather", (("f32", (8, 16)),), 2, 5, "jit(step)/dot"),
     Collective("all-reduce", (("bf16", (4, 16)),), 2, 1, ""),
     Collective("all-to-all", (("f32", (8, 4)),), 4, 1, ""),
+    Collective("all-gather", (("f32", (8, 16)),), 4, 6, ""),
+    Collective("reduce-scatter", (("f32", (2, 16)),), 4, 6, "jit(step)/out"),
     Collective("all-reduce", (("f32", (8, 16)), ("f32", ())), 8, 1, ""),
     Collective("all-gather", (("f32", (16, 16)),), 8, 1, ""),
     Collective("collective-permute", (("s8", (6,)),), 2, 1, ""),

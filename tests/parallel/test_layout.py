@@ -82,8 +82,6 @@ def test_a_parameter_that_cannot_be_split_is_one_line(family, sizes, words, chan
     [
         ({"tensor": 4, "fsdp": 8, "pipeline": 3}, {}),
         ({"tensor": 64}, {"heads": "", "mlp": "", "vocab": ""}),
-        # The embedding's width has the axis, so that its rows do not.
-        ({"fsdp": 3}, {"vocab": "fsdp"}),
     ],
 )
 def test_what_the_rules_leave_whole_need_not_divide(sizes, sharding):
