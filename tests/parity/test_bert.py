@@ -190,7 +190,7 @@ def test_scanned_equals_unscanned():
 
 
 @pytest.mark.parametrize("scan", [True, False], ids=["scanned", "unscanned"])
-@pytest.mark.parametrize("remat", ["full", "dots"])
+@pytest.mark.parametrize("remat", ["full", "dots", "attention"])
 def test_remat_changes_nothing(remat, scan):
     """Dropout is on: the recomputed forward pass has to draw the masks of the first one."""
     config = dataclasses.replace(ODD, scan=scan, hidden_dropout=0.1, attention_dropout=0.1)
