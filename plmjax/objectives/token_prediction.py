@@ -41,7 +41,7 @@ def _losses(logits_BMV: jax.Array, targets_BM: jax.Array) -> tuple[jax.Array, ja
 def _forward(logits_BMV: jax.Array, targets_BM: jax.Array) -> tuple[tuple, tuple]:
     highest_BM = logits_BMV.max(-1)
     shifted_BMV = logits_BMV - highest_BM[:, :, None]
-    if ways(VOCAB) > 1:  # a lookup would bring the logits together
+    if ways(VOCAB) > 1:  # not left to XLA, which moves what a lookup reads as it sees fit
         of_target_BM = jnp.where(_is_target(logits_BMV, targets_BM), shifted_BMV, 0.0).sum(-1)
     else:
         picked_BM1 = jnp.take_along_axis(logits_BMV, targets_BM[:, :, None], axis=-1)

@@ -105,7 +105,8 @@ def inputs() -> jax.Array:
 def parameters(name: str):
     """Of the scanned stack, every one of them random."""
     stack = Stack(Block, PATTERNS[name][0], True, "none")
-    fresh = jax.jit(lambda key: stack.init(key, inputs(), VISIBLE, False, False))(jax.random.key(0))
+    x_BLD = inputs()  # before tracing: it is cached
+    fresh = jax.jit(lambda key: stack.init(key, x_BLD, VISIBLE, False, False))(jax.random.key(0))
     params = nn.meta.unbox(fresh["params"])
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
