@@ -24,7 +24,9 @@ from plmjax.data.preparation import (
 )
 from plmjax.errors import UserError
 from plmjax.families import FAMILIES, make_objective, objective_config
+from plmjax.nn.stack import check_stages
 from plmjax.parallel.mesh import MeshConfig, make_mesh
+from plmjax.parallel.pipeline import microbatch_count, row_shards, stage_count
 from plmjax.parallel.rules import (
     ShardingConfig,
     batch_sharding,
@@ -201,7 +203,7 @@ class Experiment:
     def _on_mesh(self, function: Callable) -> Callable:
         @functools.wraps(function)
         def placed(*args):
-            with on_mesh(self.mesh, self.settings.sharding.rules):
+            with on_mesh(self.mesh, self.settings.sharding.rules, self.settings.mesh.microbatches):
                 return function(*args)
 
         return placed
@@ -315,12 +317,24 @@ def check_phase(settings: Settings, phase: PhasePlan, model: Any, mesh: Mesh) ->
             f"{where}.batch_size={phase.data.batch_size} is not divisible by {shards} batch"
             f" shards of the mesh times config.train.accumulate={accumulate}"
         )
+    _check_pipeline(settings, phase.data.batch_size // accumulate, model, mesh)
     tensor = mesh.shape["tensor"]
     for name, size in (("num_heads", model.num_heads), ("mlp_size", model.mlp_size)):
         if size % tensor:
             raise UserError(
                 f"config.model.{name}={size} is not divisible by config.mesh.tensor={tensor}"
             )
+
+
+def _check_pipeline(settings: Settings, rows: int, model: Any, mesh: Mesh) -> None:
+    """Raises a UserError if layers or `rows` cannot be cut as the mesh's pipeline wants them."""
+    rules = settings.sharding.rules
+    stages = stage_count(mesh.shape, rules)
+    if stages > 1:
+        for layers in model.stacks:
+            check_stages(layers, model.scan, model.groups, stages)
+        shards = row_shards(mesh.shape, rules)
+        microbatch_count(rows, shards, stages, settings.mesh.microbatches)
 
 
 def _check_form(phase: PhasePlan, form: BatchForm, first: BatchForm, model: Any) -> None:

@@ -43,17 +43,23 @@ MESHES = {
     "fsdp 8": MeshConfig(data=1, fsdp=8),
     "tensor 2, data 4": MeshConfig(data=4, tensor=2),
     "fsdp 4, tensor 2": MeshConfig(data=1, fsdp=4, tensor=2),
+    "pipeline 2, data 4": MeshConfig(pipeline=2, data=4),
+    "pipeline 2, data 4, microbatches 2": MeshConfig(pipeline=2, data=4, microbatches=2),
+    "pipeline 2, fsdp 2, tensor 2": MeshConfig(pipeline=2, data=1, fsdp=2, tensor=2),
+    "pipeline 4, data 2": MeshConfig(pipeline=4, data=2),
 }
 _SMALL = {"vocab_size": 200, "num_layers": 2, "hidden_size": 32, "num_heads": 4, "mlp_size": 64}
 _SMALL |= {"initializer_range": 0.2}
 _DROPOUT = {"hidden_dropout": 0.1, "attention_dropout": 0.1}
 CONFIGS = {
     "bert": Config(max_positions=24, **_SMALL),
-    "roberta": replace(FAMILIES["roberta"].presets["base"], max_positions=26, **_SMALL),
+    "roberta": replace(
+        FAMILIES["roberta"].presets["base"], max_positions=26, **(_SMALL | {"num_layers": 4})
+    ),
     "albert": replace(
         FAMILIES["albert"].presets["base"],
         max_positions=24,
-        **(_SMALL | _DROPOUT | {"embedding_size": 16, "groups": 2, "num_layers": 3}),
+        **(_SMALL | _DROPOUT | {"embedding_size": 16, "groups": 3, "num_layers": 4}),
     ),
     "electra": replace(
         FAMILIES["electra"].presets["small"], max_positions=24, **(_SMALL | {"embedding_size": 16})
@@ -67,7 +73,7 @@ CONFIGS = {
     "gpt": replace(
         FAMILIES["gpt"].presets["gpt3-125m"],
         max_positions=24,
-        **(_SMALL | {"num_layers": 4, "query_layer": "before_norm"}),
+        **(_SMALL | {"num_layers": 5, "query_layer": "before_norm"}),
         attention=Full(reach=5),
     ),
     "xlm": replace(FAMILIES["xlm"].presets["15-langs"], max_positions=24, **_SMALL),
@@ -86,9 +92,9 @@ CONFIGS = {
 """Small models of each family, by its name in `plmjax.families.FAMILIES`."""
 
 
-def trained_on(family: str, mesh: jax.sharding.Mesh, accumulate: int) -> dict:
-    """Everything that is compared, computed on `mesh`."""
-    config = CONFIGS[family]
+def trained_on(family: str, sizes: MeshConfig, devices: int, accumulate: int) -> dict:
+    """Everything that is compared, computed on a mesh."""
+    config, mesh = CONFIGS[family], make_mesh(sizes, jax.devices()[:devices])
     batch, objective = batch_of(family, config, 16, 20, 5), objective_of(family, config)
     boxed = boxed_parameters(objective, spec(batch))
     # Without clipping, the first moment is the gradient times 1 - b1.
@@ -98,7 +104,7 @@ def trained_on(family: str, mesh: jax.sharding.Mesh, accumulate: int) -> dict:
     def fresh():
         return fresh_state(objective, spec(batch), optimizer, seed=0)
 
-    with on_mesh(mesh):
+    with on_mesh(mesh, microbatches=sizes.microbatches):
         shardings = state_shardings(jax.eval_shape(fresh), boxed, optimizer, mesh)
         state = jax.jit(fresh, out_shardings=shardings)()
         placed = jax.device_put(batch, batch_sharding(mesh))
@@ -118,16 +124,14 @@ def trained_on(family: str, mesh: jax.sharding.Mesh, accumulate: int) -> dict:
 
 
 def main(cases: list[str]):
-    one_device = make_mesh(MeshConfig(), jax.devices()[:1])
-
     @functools.cache
     def one(family: str, accumulate: int) -> dict:
-        return trained_on(family, one_device, accumulate)
+        return trained_on(family, MeshConfig(), 1, accumulate)
 
     report = {}
     for case in cases:
         family, mesh, accumulate = case.split(" / ")
-        found = trained_on(family, make_mesh(MESHES[mesh]), int(accumulate))
+        found = trained_on(family, MESHES[mesh], 8, int(accumulate))
         expected = one(family, int(accumulate))["values"]
         found["deviations"] = deviations(found.pop("values"), expected)
         report[case] = found

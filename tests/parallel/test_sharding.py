@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,24 @@ SIZES = {
     "bert / tensor 2, data 4 / 1": {"data": 4, "fsdp": 1, "tensor": 2},
     "bert / fsdp 4, tensor 2 / 1": {"data": 1, "fsdp": 4, "tensor": 2},
     "bert / fsdp 4, tensor 2 / 2": {"data": 1, "fsdp": 4, "tensor": 2},
+    "bert / pipeline 2, data 4 / 1": {"data": 4, "fsdp": 1, "tensor": 1, "pipeline": 2},
+    "bert / pipeline 2, data 4, microbatches 2 / 1": {
+        **{"data": 4, "fsdp": 1, "tensor": 1, "pipeline": 2}
+    },
+    "bert / pipeline 2, fsdp 2, tensor 2 / 2": {"data": 1, "fsdp": 2, "tensor": 2, "pipeline": 2},
 }
-QUICK = ("bert / data 8 / 2", "bert / fsdp 4, tensor 2 / 2")
+QUICK = (
+    *("bert / data 8 / 2", "bert / fsdp 4, tensor 2 / 2"),
+    "bert / pipeline 2, fsdp 2, tensor 2 / 2",
+)
 LAYER = "backbone/encoder/layers"
 # Of the model in eight_devices.py: size and mesh axis of every axis of every parameter.
 V, D, F = (256, "tensor"), (32, "fsdp"), (64, "tensor")
-HEADS, WIDTH, N = (4, "tensor"), (32, None), (2, None)
+HEADS, WIDTH, N = (4, "tensor"), (32, None), (2, "pipeline")
 PARAMETERS = {
     "backbone/token_table/embedding": (V, D),
     "backbone/position_embedding": ((24, None), D),
-    "backbone/type_embedding": (N, D),
+    "backbone/type_embedding": ((2, None), D),
     "backbone/embedding_norm/scale": (WIDTH,),
     "backbone/embedding_norm/bias": (WIDTH,),
     f"{LAYER}/attention/output/kernel": (N, HEADS, (8, None), D),
@@ -72,12 +81,7 @@ for norm in ("attention_norm", "mlp_norm"):
 )
 def test_eight_devices_compute_what_one_does(cases):
     """Initial weights, loss, metrics, gradients and an update, with dropout on."""
-    command = [sys.executable, "-m", "tests.parallel.eight_devices", *cases]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr[-4000:]
-    report = json.loads(done.stdout.splitlines()[-1])
-    assert set(report) == set(cases)
-    for case, found in report.items():
+    for case, found in reported(cases).items():
         check_values(case, found["deviations"])
         check_shards(found, SIZES[case])
 
@@ -96,12 +100,18 @@ QUICK_FAMILIES = ("nezha", "gpt", "xlnet", "t5")
 )
 def test_eight_devices_compute_what_one_does_in_every_family(family):
     """On the mesh that splits the most; BERT is tried on all of them."""
-    cases = [f"{family} / fsdp 4, tensor 2 / 1"]
+    for case, found in reported([f"{family} / fsdp 4, tensor 2 / 1"]).items():
+        check_gradients(case, found["deviations"])
+
+
+def reported(cases: Sequence[str]) -> dict[str, Any]:
+    """What eight_devices.py says of each case."""
     command = [sys.executable, "-m", "tests.parallel.eight_devices", *cases]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-4000:]
-    for case, found in json.loads(done.stdout.splitlines()[-1]).items():
-        check_gradients(case, found["deviations"])
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert set(report) == set(cases)
+    return report
 
 
 def check_values(case: str, found: dict[str, float]):
@@ -144,7 +154,7 @@ def check_shards(found: dict[str, Any], sizes: dict[str, int]):
             parts[part][path.partition(f"{part}/")[2]] = shape
     assert parts == dict.fromkeys(parts, expected)
     assert not any(scalars), "steps, counts and metric sums"
-    rows = 16 // (sizes["data"] * sizes["fsdp"])
+    rows = 16 // (sizes["data"] * sizes["fsdp"] * sizes.get("pipeline", 1))
     assert found["batch_shard"] == [rows, 20]
     # Constraints on activations have to see the mesh too, or they silently do nothing.
     assert found["activation_shard"] == [rows, 64 // sizes["tensor"]]
@@ -208,4 +218,4 @@ def test_one_axis_takes_the_devices_that_are_left():
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])
     assert dict(mesh.shape) == dict.fromkeys(AXES, 1)
     assert batch_shards(mesh) == 1
-    assert dataclasses.astuple(MeshConfig()) == (-1, 1, 1, 1, 1, 1)
+    assert dataclasses.astuple(MeshConfig()) == (-1, 1, 1, 1, 1, 1, 0)

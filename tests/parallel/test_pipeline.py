@@ -1,0 +1,96 @@
+"""Stages compute what the layers do one after the other; what cannot be cut is said in one line."""
+
+import dataclasses
+
+import jax
+import pytest
+
+from plmjax import experiment
+from plmjax.errors import UserError
+from plmjax.experiment import default_config
+from plmjax.families import FAMILIES
+from plmjax.parallel.mesh import MeshConfig
+from plmjax.parallel.pipeline import microbatch_count
+from tests.parallel.test_sharding import check_gradients, reported
+
+QUICK_FAMILIES = ("modernbert",)
+"""A layer that is written out, and periods of three."""
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(family, marks=[] if family in QUICK_FAMILIES else pytest.mark.slow)
+        for family in FAMILIES
+        if family != "bert"
+    ],
+)
+def test_two_stages_compute_what_one_device_does(family):
+    """Loss, metrics and gradients, with dropout on; BERT is in test_sharding.py."""
+    for case, found in reported([f"{family} / pipeline 2, data 4 / 1"]).items():
+        check_gradients(case, found["deviations"])
+
+
+@pytest.mark.slow
+def test_four_stages_compute_what_one_device_does():
+    for case, found in reported(["roberta / pipeline 4, data 2 / 2"]).items():
+        check_gradients(case, found["deviations"])
+
+
+def build(family: str = "bert", preset: str = "tiny", model: dict | None = None, **mesh):
+    config = default_config(family, preset)
+    config.model.update({"vocab_size": 0, "dtype": "float32", **(model or {})})
+    config.data.seq_len, config.data.batch_size = 64, 32
+    config.mesh.update(mesh)
+    settings = experiment.read_settings(config)
+    return experiment.build(experiment.resolved(settings, None, None), jax.devices()[:1] * 8)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"pipeline": 4}, ("config.mesh.pipeline=4", "2 layers", "one of 1, 2")),
+        ({"pipeline": 2, "model": {"scan": False}}, ("config.model.scan=False", "True")),
+        (
+            {"pipeline": 2, "microbatches": 3},
+            ("config.mesh.microbatches=3", "32 rows", "4 batch shards", "1, 2, 4, 8"),
+        ),
+        (
+            {"pipeline": 2, "family": "albert", "preset": "base", "model": {"num_layers": 3}},
+            ("config.mesh.pipeline=2", "3 layers"),
+        ),
+        (
+            {"pipeline": 4, "family": "gpt", "preset": "gpt3-125m", "model": {"num_layers": 12}},
+            ("config.mesh.pipeline=4", "6 times 2 layers", "1, 2, 3, 6"),
+        ),
+        ({"microbatches": -1}, ("config.mesh.microbatches=-1",)),
+    ],
+)
+def test_what_cannot_be_cut_is_one_line(given, words):
+    with pytest.raises(UserError) as error:
+        build(**given)
+    message = str(error.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_every_phase_is_cut():
+    """A later phase whose rows do not divide is found before the first one runs."""
+    with pytest.raises(UserError, match=r"24 rows .* 4 batch shards .* microbatches=4"):
+        microbatch_count(24, 4, 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "shards", "stages", "count"),
+    [(256, 4, 2, 8), (256, 1, 16, 64), (16, 4, 2, 4), (36, 4, 2, 3), (28, 4, 2, 7), (8, 8, 2, 1)],
+)
+def test_the_number_of_microbatches_is_the_most_of_four_a_stage(rows, shards, stages, count):
+    assert microbatch_count(rows, shards, stages, 0) == count
+
+
+def test_two_stages_may_be_two_layers():
+    found = build(pipeline=2, data=4)
+    kernel = found.shardings.params["backbone"]["encoder"]["layers"]["mlp"]["in"]["kernel"]
+    assert kernel.spec[0] == ("pipeline",)
+    assert dataclasses.asdict(MeshConfig())["microbatches"] == 0
