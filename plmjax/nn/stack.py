@@ -242,10 +242,22 @@ def _each(body: Callable) -> Callable:
 
     def of_period(block: nn.Module, x: Any, numbers: jax.Array) -> tuple[Any, Any]:
         blocks = block.blocks if isinstance(block, _Period) else [block]
+        # Flax goes on counting draws when it traces a scan's body again. Each run has a key of its
+        # own, so it may count from 0, and draw the same whoever traces it and how often.
+        _count_from_zero(block.scope.rng_counters)
         outputs = []
-        for block, number in zip(blocks, numbers, strict=True):
-            x, output = body(block, x, number)
+        for layer, number in zip(blocks, numbers, strict=True):
+            x, output = body(layer, x, number)
             outputs.append(output)
         return x, jax.tree.map(lambda *parts: jnp.stack(parts), *outputs)
 
     return of_period
+
+
+def _count_from_zero(counts: dict[Any, Any]) -> None:
+    """Sets a scope's counts of draws, and those of the scopes in it, to 0."""
+    for name, count in counts.items():
+        if isinstance(count, dict):
+            _count_from_zero(count)
+        else:
+            counts[name] = 0

@@ -1,6 +1,7 @@
 """The layers of a stack in stages, where the mesh has a pipeline."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.core.scope import LazyRng
 
 from plmjax.nn.visible import Visible
 from plmjax.parallel.pipeline import through_stages
@@ -38,24 +40,19 @@ def in_stages(
     """Runs parts in a row, stage by stage, as scans would: with the same dropout.
 
     Args:
-      parts: one with parameters that are not shared, or any number with blocks that are alike and
-        parameters that are.
+      parts: one with parameters that are not shared, or any number with parameters that are.
       run_of: makes what a run does: from a block, x and numbers [k] to x and its outputs [k, ...].
       x, visible, train: as of `Stack`.
 
     Returns:
       x, and the outputs of all layers.
     """
-    block = parts[0].block
     params = [nn.meta.unbox(part.block.variables["params"]) for part in parts]
-    layers = {"numbers": np.concatenate([part.numbers for part in parts]), "keys": _keys(parts)}
+    numbers = np.concatenate([part.numbers for part in parts])
+    of_runs = np.repeat(np.arange(len(parts)), [len(part.numbers) for part in parts])
+    layers = {"numbers": jnp.asarray(numbers), "part": jnp.asarray(of_runs), "key": _keys(parts)}
     shared = {"visible": visible.replace(**dict.fromkeys(visible.BY_ROW))}
-    if parts[0].shared:
-        lengths = [len(part.numbers) for part in parts]
-        layers["group"] = np.repeat(np.arange(len(parts)), lengths)
-        shared["params"] = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
-    else:
-        (layers["params"],) = params
+    (shared if parts[0].shared else layers)["params"] = params
     if train is True:
         train = jnp.arange(len(jax.tree.leaves(x)[0]))
     rows = {name: getattr(visible, name) for name in visible.BY_ROW}
@@ -64,17 +61,23 @@ def in_stages(
         rows, numbers = given
         run = run_of(shared["visible"].replace(**rows), train is not False and numbers)
 
+        def of_part(part: int, x: Any, layer: Any) -> tuple[Any, Any]:
+            block = parts[part].block
+            params = layer.get("params") or shared["params"]
+            rngs = {}
+            if layer["key"] is not None:
+                # A scan splits the key that was given from outside, and keeps the path to it.
+                path = block.scope.rngs["dropout"].suffix
+                rngs = {"dropout": LazyRng.create(layer["key"], *path)}
+            return nn.apply(run, block)({"params": params[part]}, x, layer["numbers"], rngs=rngs)
+
         def step(x: Any, layer: Any) -> tuple[Any, Any]:
-            own = layer.get("params")
-            if own is None:
-                own = jax.tree.map(lambda group: group[layer["group"]], shared["params"])
-            rngs = None if layer["keys"] is None else {"dropout": layer["keys"]}
-            return nn.apply(run, block)({"params": own}, x, layer["numbers"], rngs=rngs)
+            runs = [functools.partial(of_part, part) for part in range(len(parts))]
+            return jax.lax.switch(layer["part"], runs, x, layer)
 
         x, outputs = jax.lax.scan(step, x, layers)
         return x, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)
 
-    layers = jax.tree.map(jnp.asarray, layers)
     return through_stages(run_stage, layers, shared, x, (rows, None if train is False else train))
 
 
@@ -82,6 +85,7 @@ def _keys(parts: Sequence[Repeated]) -> jax.Array | None:
     """The key of dropout of every run, as `nn.scan` splits it; None without."""
     if not parts[0].block.has_rng("dropout"):
         return None
-    rngs = [part.block.scope.rngs["dropout"].as_jax_rng() for part in parts]
-    keys = [jax.random.split(rng, len(part.numbers)) for rng, part in zip(rngs, parts, strict=True)]
+    keys = [
+        jax.random.split(part.block.scope.rngs["dropout"].rng, len(part.numbers)) for part in parts
+    ]
     return jnp.concatenate(keys)

@@ -135,7 +135,7 @@ def through_stages(
         check_vma=False,
     )(jnp.arange(P), layers, _copied(shared, everywhere), x_PM, rows_PM)
     # The last stage has what comes out and the others zeros: no sum rounds.
-    x_M = jax.tree.map(lambda x: jax.lax.reduce(x, _zero(x), jax.lax.add, (0,)), x_PM)
+    x_M = jax.tree.map(lambda x: jax.lax.reduce_sum(x, (0,)), x_PM)
     return _joined(x_M, 0), _joined(outputs_NM, 1)
 
 
@@ -156,7 +156,7 @@ def _ticks(run: Callable, stage: jax.Array, P: int, layers: Any, shared: Any, x:
     _, (x_T, outputs_T) = jax.lax.scan(tick, first, arriving_T)
 
     def of_last(x_T: jax.Array) -> jax.Array:
-        return jnp.where(stage == P - 1, x_T[P - 1 :], _zero(x_T))[None]
+        return jnp.where(stage == P - 1, x_T[P - 1 :], jnp.zeros((), x_T.dtype))[None]
 
     def of_stage(outputs_T: jax.Array) -> jax.Array:
         return jax.lax.dynamic_slice_in_dim(outputs_T, stage, M).swapaxes(0, 1)
@@ -206,7 +206,3 @@ def _joined(parts: Any, axis: int) -> Any:
         return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
 
     return jax.tree.map(joined, parts)
-
-
-def _zero(x: jax.Array) -> jax.Array:
-    return jnp.zeros((), x.dtype)

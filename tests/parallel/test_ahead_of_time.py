@@ -112,3 +112,15 @@ def test_the_largest_fit_at_their_published_scale(model, rows, length, topology,
     found = compiled(model, length, *mesh, topology=topology, rows=rows, remat="full")
     print(model, f"{used(found) / GIB:.1f} GiB a chip")
     assert used(found) < 0.9 * memory
+
+
+@pytest.mark.slow
+def test_stages_hold_their_layers_alone():
+    """GPT-2 in four stages of six layers, each on 16 chips that split rows, weights and heads."""
+    found = compiled("gpt:gpt2-medium", 512, 4, 2, 2, 1, 4)
+    width, layers = 1024, 24
+    in_layers = layers * 12 * width**2
+    rest = found["parameters"] - in_layers
+    part = 12 * (in_layers / 4 + rest) / 4
+    assert part < found["state"] < 1.2 * part
+    assert used(found) < 0.5 * V4_MEMORY

@@ -1,6 +1,9 @@
 """Stages compute what the layers do one after the other; what cannot be cut is said in one line."""
 
 import dataclasses
+import json
+import subprocess
+import sys
 
 import jax
 import pytest
@@ -11,7 +14,7 @@ from plmjax.experiment import default_config
 from plmjax.families import FAMILIES
 from plmjax.parallel.mesh import MeshConfig
 from plmjax.parallel.pipeline import microbatch_count
-from tests.parallel.test_sharding import check_gradients, reported
+from tests.parallel.test_sharding import ROOT, check_gradients, reported
 
 QUICK_FAMILIES = ("modernbert",)
 """A layer that is written out, and periods of three."""
@@ -37,10 +40,13 @@ def test_four_stages_compute_what_one_device_does():
         check_gradients(case, found["deviations"])
 
 
-def build(family: str = "bert", preset: str = "tiny", model: dict | None = None, **mesh):
+def build(family: str = "bert", preset: str = "tiny", **given):
+    """The experiment of a config with the mesh `given`, and with its model and phases."""
+    model, phases, mesh = given.pop("model", {}), given.pop("phases", {}), given
     config = default_config(family, preset)
-    config.model.update({"vocab_size": 0, "dtype": "float32", **(model or {})})
+    config.model.update({"vocab_size": 0, "dtype": "float32", **model})
     config.data.seq_len, config.data.batch_size = 64, 32
+    config.phases.update(phases)
     config.mesh.update(mesh)
     settings = experiment.read_settings(config)
     return experiment.build(experiment.resolved(settings, None, None), jax.devices()[:1] * 8)
@@ -75,10 +81,9 @@ def test_what_cannot_be_cut_is_one_line(given, words):
         assert word in message
 
 
-def test_every_phase_is_cut():
-    """A later phase whose rows do not divide is found before the first one runs."""
-    with pytest.raises(UserError, match=r"24 rows .* 4 batch shards .* microbatches=4"):
-        microbatch_count(24, 4, 2, 4)
+def test_a_later_phase_that_cannot_be_cut_is_found_before_the_first_runs():
+    with pytest.raises(UserError, match=r"40 rows .* in 4 batch shards .*microbatches=4"):
+        build(pipeline=2, microbatches=4, phases={"later": {"start": 0.5, "batch_size": 40}})
 
 
 @pytest.mark.parametrize(
@@ -92,5 +97,16 @@ def test_the_number_of_microbatches_is_the_most_of_four_a_stage(rows, shards, st
 def test_two_stages_may_be_two_layers():
     found = build(pipeline=2, data=4)
     kernel = found.shardings.params["backbone"]["encoder"]["layers"]["mlp"]["in"]["kernel"]
-    assert kernel.spec[0] == ("pipeline",)
+    assert kernel.spec[0] == "pipeline"
     assert dataclasses.asdict(MeshConfig())["microbatches"] == 0
+
+
+@pytest.mark.slow
+def test_stages_return_every_layer_and_decoding_does_without_them():
+    command = [sys.executable, "-m", "tests.parallel.eight_stages"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-4000:]
+    report = json.loads(done.stdout.splitlines()[-1])
+    print(report)
+    assert all(len(found) > 1 for family, found in report.items() if family != "decoded")
+    assert max(max(found) for found in report.values()) <= 1e-5
