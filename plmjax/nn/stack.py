@@ -170,7 +170,7 @@ class Stack(nn.Module):
         return nn.remat(body, policy=REMAT_POLICIES[self.remat], prevent_cse=not self.scan)
 
     def _keeps(self) -> bool:
-        """Whether the call is one that keeps something in layers, their parameters for a start."""
+        """Whether layers make parameters in this call, or keep a cache or a memory."""
         return self.is_initializing() or any(
             self.is_mutable_collection(name) or self.variables.get(name)
             for name in ("cache", "memory")
@@ -204,14 +204,12 @@ class Stack(nn.Module):
         """The block of each group, with the layers that have its parameters."""
         count = len(self.layers)
         of_layers = np.arange(count) * self.groups // count
-        return [
-            Repeated(
-                self.make_block(self.layers[0], name=f"group_{group}"),
-                np.flatnonzero(of_layers == group)[:, None],
-                shared=True,
-            )
-            for group in range(self.groups)
-        ]
+        groups = []
+        for group in range(self.groups):
+            numbers = np.flatnonzero(of_layers == group)
+            block = self.make_block(self.layers[numbers[0]], name=f"group_{group}")
+            groups.append(Repeated(block, numbers[:, None], shared=True))
+        return groups
 
 
 def _scanned(body: Callable, part: Repeated) -> Callable:
