@@ -24,8 +24,10 @@ from plmjax.data.preparation import (
 )
 from plmjax.errors import UserError
 from plmjax.families import FAMILIES, make_objective, objective_config
+from plmjax.nn.stack import check_stages
 from plmjax.parallel.layout import check_batch, check_parameters
 from plmjax.parallel.mesh import MeshConfig, make_mesh
+from plmjax.parallel.pipeline import microbatch_count, row_shards, stage_count
 from plmjax.parallel.rules import (
     ShardingConfig,
     batch_sharding,
@@ -201,7 +203,7 @@ class Experiment:
     def _on_mesh(self, function: Callable) -> Callable:
         @functools.wraps(function)
         def placed(*args):
-            with on_mesh(self.mesh, self.settings.sharding.rules):
+            with on_mesh(self.mesh, self.settings.sharding.rules, self.settings.mesh.microbatches):
                 return function(*args)
 
         return placed
@@ -311,6 +313,18 @@ def check_phase(settings: Settings, phase: PhasePlan, model: Any, mesh: Mesh) ->
     model.attention.check(phase.data.seq_len)
     rows, accumulate = phase.data.batch_size, settings.train.accumulate
     check_batch(rows, accumulate, phase.data.seq_len, where, mesh, settings.sharding.rules)
+    _check_pipeline(settings, rows // accumulate, model, mesh)
+
+
+def _check_pipeline(settings: Settings, rows: int, model: Any, mesh: Mesh) -> None:
+    """Raises a UserError if layers or `rows` cannot be cut as the mesh's pipeline wants them."""
+    rules = settings.sharding.rules
+    stages = stage_count(mesh.shape, rules)
+    if stages > 1:
+        for layers in model.stacks:
+            check_stages(layers, model.scan, model.groups, stages)
+        shards = row_shards(mesh.shape, rules)
+        microbatch_count(rows, shards, stages, settings.mesh.microbatches)
 
 
 def _check_form(phase: PhasePlan, form: BatchForm, first: BatchForm, model: Any) -> None:

@@ -28,7 +28,7 @@ class TransformerConfig:
     dtype: of matrix products and activations; parameters are float32 always.
     scan: whether layers are stacked and scanned. remat: a name of REMAT_POLICIES.
 
-    pooler, token_types, languages: as of BERT; families that have them make them fields.
+    pooler, token_types, languages, groups: as of BERT; families that have them make them fields.
     own_attention: whether the family has its own kind, and no other is a choice.
     """
 
@@ -36,6 +36,7 @@ class TransformerConfig:
     pooler: ClassVar[bool] = False
     token_types: ClassVar[int] = 0
     languages: ClassVar[int] = 0
+    groups: ClassVar[int] = 0
 
     vocab_size: int
     num_layers: int = 12
@@ -92,6 +93,11 @@ class TransformerConfig:
     def head_width(self) -> int:
         """K."""
         return self.head_size or self.hidden_size // self.num_heads
+
+    @property
+    def stacks(self) -> tuple[tuple[LayerSettings, ...], ...]:
+        """The layers of each `plmjax.nn.stack.Stack` that the model has."""
+        return (self.layers,)
 
     def layer(self, **fields: Any) -> LayerSettings:
         """A layer of these values; `fields` are what the family says beside or against them."""

@@ -87,6 +87,11 @@ class Config(TransformerConfig):
             for index in range(self.num_layers)
         )
 
+    @property
+    def stacks(self) -> tuple[tuple[LayerSettings, ...], ...]:
+        """All layers but the query layer, which follows the stack."""
+        return (self.layers[:-1] if self.query_layer else self.layers,)
+
 
 QUERY_LAYERS = ("", "before_norm", "after_norm")
 """Whether and where PanGu-alpha's query layer is."""
@@ -157,8 +162,7 @@ class Gpt(nn.Module):
         init = named(bert_normal(c.position_range), POSITIONS, EMBED)
         shape = (c.max_positions, c.hidden_size)
         self.position_table = self.param("position_embedding", init, shape)
-        ordinary = c.layers[:-1] if c.query_layer else c.layers
-        self.decoder = Stack(Block, ordinary, c.scan, c.remat)
+        self.decoder = Stack(Block, *c.stacks, c.scan, c.remat)
         if c.query_layer:
             init = named(bert_normal(c.initializer_range), POSITIONS, EMBED)
             self.query_table = self.param("query_embedding", init, shape)

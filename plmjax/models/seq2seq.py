@@ -54,6 +54,11 @@ class Config(TransformerConfig):
         """F of the decoder."""
         return self.decoder_mlp_size or self.mlp_size
 
+    @property
+    def stacks(self) -> tuple[tuple[LayerSettings, ...], ...]:
+        """The layers of the encoder and of the decoder."""
+        return self.encoder_layers, self.decoder_layers
+
     def decoder_layer(self, **fields: Any) -> LayerSettings:
         """`layer` with the decoder's values, which looks at the source too."""
         return self.layer(

@@ -6,10 +6,14 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
+from plmjax.errors import UserError
 from plmjax.nn.efficient.linformer import shared_projection
+from plmjax.nn.stages import Repeated, in_stages
 from plmjax.nn.visible import Visible
+from plmjax.parallel.pipeline import stages
 from plmjax.parallel.rules import LAYERS
 from plmjax.types import Train
 
@@ -78,6 +82,30 @@ def repetition(layers: Sequence[Hashable]) -> tuple[int, int]:
     return min(ways, key=lambda way: (sum(way), way[0]))
 
 
+def check_stages(layers: Sequence[Hashable], scan: bool, groups: int, stages: int) -> None:
+    """Raises a UserError if layers cannot be cut into so many stages.
+
+    Args:
+      layers: the settings of each layer.
+      scan, groups: as of `Stack`.
+      stages: of the pipeline.
+    """
+    if stages > 1 and not scan:
+        raise UserError(
+            f"config.model.scan=False keeps each layer for itself, which config.mesh.pipeline="
+            f"{stages} cannot cut into stages; set scan to True"
+        )
+    first, period = (0, 1) if groups else repetition(layers)
+    repeats = (len(layers) - first) // period
+    if repeats % stages:
+        fitting = ", ".join(str(count) for count in range(1, repeats + 1) if repeats % count == 0)
+        counted = f"{repeats} times {period} layers" if period > 1 else f"{repeats} layers"
+        raise UserError(
+            f"config.mesh.pipeline={stages} cannot cut a stack of {counted} into equal stages; set"
+            f" it to one of {fitting}, or config.model.num_layers to fit"
+        )
+
+
 class Stack(nn.Module):
     """Blocks in a row, one for each of `layers`.
 
@@ -89,6 +117,10 @@ class Stack(nn.Module):
     floor(i * groups / num_layers).
 
     Collections `cache` and `memory`, where blocks use them, are stacked as parameters are.
+
+    Where the mesh has a pipeline, layers that repeat run in stages (`plmjax.parallel.pipeline`) and
+    those before them run everywhere, with its part of the batch each. Calls with a cache or a
+    memory do without the stages, and gather the parameters of all of them.
 
     Attributes:
       make_block: from a layer's settings and a name to a module that is called with the residual
@@ -116,81 +148,100 @@ class Stack(nn.Module):
         Returns:
           The last layer's output [B, L, D], and None or all outputs [N, B, L, D].
         """
-
         shared = shared_projection(self, self.layers[0])
         if shared is not None:
             visible = visible.replace(shared=shared)
+        written, repeated = self._blocks()
+        outputs = []
+        body = self._body(visible, train, all_hidden)
+        for block, number in written:
+            x_BLD, output = body(block, x_BLD, jnp.asarray(number))
+            outputs.append(jax.tree.map(lambda x: x[None], output))
+        if stages() > 1 and not self._keeps():
+            check_stages(self.layers, self.scan, self.groups, stages())
 
-        def body(block: nn.Module, x_BLD: Any, number: jax.Array):
+            def run_of(visible: Visible, train: Train) -> Callable:
+                return _each(self._body(visible, train, all_hidden))
+
+            x_BLD, output = in_stages(repeated, run_of, x_BLD, visible, train)
+            outputs.append(output)
+        else:
+            for part in repeated:
+                x_BLD, output = _scanned(_each(body), part)(part.block, x_BLD, part.numbers)
+                outputs.append(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), output))
+        if not all_hidden:
+            return x_BLD, None
+        return x_BLD, jax.tree.map(lambda *parts: jnp.concatenate(parts), *outputs)
+
+    def _body(self, visible: Visible, train: Train, all_hidden: bool) -> Callable:
+        """What a layer does: from its block, the residual and its number to the next residual, and
+        the same as an output or None."""
+
+        def body(block: nn.Module, x_BLD: Any, number: jax.Array) -> tuple[Any, Any]:
             if self.remat == "offload":
                 x_BLD = jax.tree.map(lambda x: checkpoint_name(x, _INPUT), x_BLD)
             x_BLD = block(x_BLD, visible.replace(layer=number), train)
             return x_BLD, (x_BLD if all_hidden else None)
 
-        if REMAT_POLICIES[self.remat] is not None:
-            # A scan body is compiled once anyway, so common subexpressions cannot undo the remat.
-            body = nn.remat(body, policy=REMAT_POLICIES[self.remat], prevent_cse=not self.scan)
-        outputs = []
+        if REMAT_POLICIES[self.remat] is None:
+            return body
+        # A scan body is compiled once anyway, so common subexpressions cannot undo the remat.
+        return nn.remat(body, policy=REMAT_POLICIES[self.remat], prevent_cse=not self.scan)
 
-        def run(block: nn.Module, number: int):
-            nonlocal x_BLD
-            x_BLD, output = body(block, x_BLD, jnp.asarray(number))
-            outputs.append(jax.tree.map(lambda x: x[None], output))
+    def _keeps(self) -> bool:
+        """Whether layers make parameters in this call, or keep a cache or a memory."""
+        return self.is_initializing() or any(
+            self.is_mutable_collection(name) or self.variables.get(name)
+            for name in ("cache", "memory")
+        )
 
-        def run_scanned(block: nn.Module, body: Callable, numbers: jax.Array, shared: bool = False):
-            nonlocal x_BLD
-            axes = {"cache": 0, "memory": 0} | ({} if shared else {"params": 0})
-            scanned = nn.scan(
-                body,
-                variable_axes=axes,
-                variable_broadcast="params" if shared else False,
-                split_rngs={"params": not shared, "dropout": True},
-                length=len(numbers),
-                metadata_params={nn.PARTITION_NAME: LAYERS},
-            )
-            x_BLD, output = scanned(block, x_BLD, numbers)
-            outputs.append(output)
+    def _blocks(self) -> tuple[list[tuple[nn.Module, int]], list[Repeated]]:
+        """Blocks that are written out with their layers' numbers, and after them those that repeat.
 
+        With `groups` a block is written out, or repeats, for each of its layers.
+        """
         if self.groups:
-            self._run_groups(run, run_scanned, body)
-        elif not self.scan:
-            for index, settings in enumerate(self.layers):
-                run(self.make_block(settings, name=f"layer_{index}"), index)
-        else:
-            _, period = self._run_repeated(run, run_scanned, body)
-            if period > 1:
-                outputs[-1] = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs[-1])
-        if not all_hidden:
-            return x_BLD, None
-        return x_BLD, jax.tree.map(lambda *parts: jnp.concatenate(parts), *outputs)
-
-    def _run_repeated(
-        self, run: Callable, run_scanned: Callable, body: Callable
-    ) -> tuple[int, int]:
-        """The layers that do not repeat, then a scan of those that do; returns `repetition`."""
-        first, period = repetition(self.layers)
-        for index in range(first):
-            run(self.make_block(self.layers[index], name=f"layer_{index}"), index)
-        numbers = jnp.arange(first, len(self.layers))
+            groups = self._group_blocks()
+            if self.scan:
+                return [], groups
+            return [(part.block, number) for part in groups for number in part.numbers.flat], []
+        first, period = repetition(self.layers) if self.scan else (len(self.layers), 0)
+        written = [
+            (self.make_block(settings, name=f"layer_{index}"), index)
+            for index, settings in enumerate(self.layers[:first])
+        ]
+        if not self.scan:
+            return written, []
+        numbers = np.arange(first, len(self.layers)).reshape(-1, period)
         if period == 1:
-            run_scanned(self.make_block(self.layers[first], name="layers"), body, numbers)
+            block = self.make_block(self.layers[first], name="layers")
         else:
             block = _Period(self.make_block, self.layers[first : first + period], name="layers")
-            run_scanned(block, _each(body), numbers.reshape(-1, period))
-        return first, period
+        return written, [Repeated(block, numbers, shared=False)]
 
-    def _run_groups(self, run: Callable, run_scanned: Callable, body: Callable) -> None:
-        """The layers with parameters that they share."""
+    def _group_blocks(self) -> list[Repeated]:
+        """The block of each group, with the layers that have its parameters."""
         count = len(self.layers)
-        of_layers = [number * self.groups // count for number in range(count)]
+        of_layers = np.arange(count) * self.groups // count
+        groups = []
         for group in range(self.groups):
-            first, length = of_layers.index(group), of_layers.count(group)
-            block = self.make_block(self.layers[first], name=f"group_{group}")
-            if self.scan:
-                run_scanned(block, body, jnp.arange(first, first + length), shared=True)
-            else:
-                for number in range(first, first + length):
-                    run(block, number)
+            numbers = np.flatnonzero(of_layers == group)
+            block = self.make_block(self.layers[numbers[0]], name=f"group_{group}")
+            groups.append(Repeated(block, numbers[:, None], shared=True))
+        return groups
+
+
+def _scanned(body: Callable, part: Repeated) -> Callable:
+    """`body`, scanned over the layers of a part."""
+    axes = {"cache": 0, "memory": 0} | ({} if part.shared else {"params": 0})
+    return nn.scan(
+        body,
+        variable_axes=axes,
+        variable_broadcast="params" if part.shared else False,
+        split_rngs={"params": not part.shared, "dropout": True},
+        length=len(part.numbers),
+        metadata_params={nn.PARTITION_NAME: LAYERS},
+    )
 
 
 class _Period(nn.Module):
@@ -204,13 +255,26 @@ class _Period(nn.Module):
 
 
 def _each(body: Callable) -> Callable:
-    """The body of a scan over periods, from that of one layer."""
+    """The body of a scan over periods, of one layer or several, from that of one layer."""
 
-    def of_period(period: _Period, x: Any, numbers: jax.Array):
+    def of_period(block: nn.Module, x: Any, numbers: jax.Array) -> tuple[Any, Any]:
+        blocks = block.blocks if isinstance(block, _Period) else [block]
+        # Flax goes on counting draws when it traces a scan's body again. Each run has a key of its
+        # own, so it may count from 0, and draw the same whoever traces it and how often.
+        _count_from_zero(block.scope.rng_counters)
         outputs = []
-        for block, number in zip(period.blocks, numbers, strict=True):
-            x, output = body(block, x, number)
+        for layer, number in zip(blocks, numbers, strict=True):
+            x, output = body(layer, x, number)
             outputs.append(output)
         return x, jax.tree.map(lambda *parts: jnp.stack(parts), *outputs)
 
     return of_period
+
+
+def _count_from_zero(counts: dict[Any, Any]) -> None:
+    """Sets a scope's counts of draws, and those of the scopes in it, to 0."""
+    for name, count in counts.items():
+        if isinstance(count, dict):
+            _count_from_zero(count)
+        else:
+            counts[name] = 0

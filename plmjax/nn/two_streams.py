@@ -3,7 +3,7 @@
 Source: zihangdai/xlnet modeling.py.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import flax.struct
@@ -48,6 +48,9 @@ class Streams:
     length, mem_len, reuse_len: L, and as of Config.
     layer: int scalar, filled in by the stack.
     """
+
+    BY_ROW: ClassVar = ("adder_BQM", "backward_B", "differs_BQM", "targets_BT")
+    """As of `Visible`."""
 
     relative_GPD: jax.Array
     adder_BQM: jax.Array

@@ -1,5 +1,7 @@
 """What the layers of a stack may look at."""
 
+from typing import ClassVar
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -30,6 +32,12 @@ class Visible:
       none.
     layer: int scalar, the number of the layer, filled in by the stack.
     """
+
+    BY_ROW: ClassVar = (
+        *("mask_BM", "segments_BL", "key_segments_BM"),
+        *("source_BSD", "source_mask_BS", "source_segments_BS"),
+    )
+    """Fields with the rows of the batch on axis 0."""
 
     mask_BM: jax.Array
     segments_BL: jax.Array | None = None

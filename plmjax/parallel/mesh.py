@@ -21,8 +21,11 @@ class MeshConfig:
     fsdp: splits the batch too, and parameters, gradients and optimizer state with it.
     tensor: splits heads, feed-forward width and vocabulary.
     sequence: splits activations along the length of the rows.
-    pipeline: splits the layers into stages, through which microbatches pass.
+    pipeline: splits the layers into stages, through which microbatches pass; see
+      `plmjax.parallel.pipeline`. Embeddings and heads have the batch split over it.
     slice: copies of the model in TPU slices or nodes that are joined by a slow network.
+    microbatches: into how many parts the batch is cut for the stages, not read without any; 0 for
+      the most of four times as many as stages that divide its rows.
     """
 
     data: int = -1
@@ -31,6 +34,14 @@ class MeshConfig:
     sequence: int = 1
     pipeline: int = 1
     slice: int = 1
+    microbatches: int = 0
+
+    def __post_init__(self):
+        if self.microbatches < 0:
+            raise UserError(
+                f"config.mesh.microbatches={self.microbatches}; give a number that divides the"
+                " rows, or 0 to choose one"
+            )
 
 
 def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:

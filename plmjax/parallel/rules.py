@@ -7,7 +7,7 @@ test checks that every parameter axis of every family has a rule.
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -43,9 +43,11 @@ class ShardingConfig:
     Of two axes of one array that name the same mesh axis, the one that stands here first has it.
     The default is Megatron-LM's: the first of two projections is split by its outputs and the
     second by its inputs, the token table by its rows, and the residual by length between them.
+    Outside of the layers, embeddings and heads have no stages, and the pipeline's devices take
+    their part of the batch.
     """
 
-    batch: str = "slice,data,fsdp"
+    batch: str = "slice,data,fsdp,pipeline"
     length: str = "sequence"
     residual_length: str = "sequence,tensor"
     embed: str = "fsdp"
@@ -87,27 +89,63 @@ _FIELDS = dataclasses.fields(ShardingConfig)
 RULES = ShardingConfig().rules
 """The default."""
 
-_current = ContextVar("rules", default=RULES)
+
+@dataclasses.dataclass(frozen=True)
+class _Layout:
+    rules: tuple = RULES
+    microbatches: int = 0
+
+
+_NO_MESH = _Layout()
+_current = ContextVar("layout", default=_NO_MESH)
 
 
 @contextmanager
-def on_mesh(mesh: Mesh, rules: tuple = RULES) -> Iterator[None]:
+def on_mesh(mesh: Mesh, rules: tuple = RULES, microbatches: int = 0) -> Iterator[None]:
     """While it is entered, what is traced is laid out on `mesh` by `rules`.
 
     Not by Flax's own context of rules: it would also lay out kernels that DenseGeneral initialises
     with other axes than those that they get.
+
+    Args:
+      mesh: where.
+      rules: as of `ShardingConfig`.
+      microbatches: as of `MeshConfig`.
     """
-    before = _current.set(rules)
+    with jax.set_mesh(mesh), _entered(_Layout(rules, microbatches)):
+        yield
+
+
+@contextmanager
+def without_axes(axes: Iterable[str]) -> Iterator[None]:
+    """While it is entered, no rule names `axes`: for what is traced inside a `jax.shard_map` over
+    them, which has split it already."""
+    layout = _current.get()
+    rules = tuple(
+        (name, tuple(axis for axis in of or () if axis not in axes) or None)
+        for name, of in layout.rules
+    )
+    with _entered(dataclasses.replace(layout, rules=rules)):
+        yield
+
+
+@contextmanager
+def _entered(layout: _Layout) -> Iterator[None]:
+    before = _current.set(layout)
     try:
-        with jax.set_mesh(mesh):
-            yield
+        yield
     finally:
         _current.reset(before)
 
 
 def current_rules() -> tuple:
     """The rules that `on_mesh` has set; the default outside of it."""
-    return _current.get()
+    return _current.get().rules
+
+
+def current_microbatches() -> int:
+    """How many microbatches `on_mesh` was asked for; 0 for any number."""
+    return _current.get().microbatches
 
 
 def constrain(x: jax.Array, *names: str | None) -> jax.Array:

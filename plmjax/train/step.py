@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from plmjax.parallel.pipeline import microbatches
 from plmjax.train.state import TrainState
 from plmjax.types import OVERFLOW, Batch, Loss, Mean
 
@@ -69,16 +70,6 @@ def train_step(
         return TrainState(state.step + 1, params, opt_state, metrics), metrics
 
     return step
-
-
-def microbatches(rows: Any, count: int) -> Any:
-    """Cuts arrays [B, ...] into [count, B / count, ...]: microbatch i has rows i, i + count, ...
-
-    Strided, so that each device keeps the rows it has.
-    """
-    return jax.tree.map(
-        lambda x: jnp.moveaxis(x.reshape(x.shape[0] // count, count, *x.shape[1:]), 1, 0), rows
-    )
 
 
 def _summed(gradient: Callable, params: Any, parts: Any, weights: dict, key: jax.Array) -> Any:

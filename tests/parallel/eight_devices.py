@@ -50,16 +50,22 @@ MESHES = {
     "tensor 8": MeshConfig(data=1, tensor=8),
     "fsdp 4, tensor 2": MeshConfig(data=1, fsdp=4, tensor=2),
     "data 2, tensor 2, sequence 2": MeshConfig(data=2, tensor=2, sequence=2),
+    "pipeline 2, data 4": MeshConfig(pipeline=2, data=4),
+    "pipeline 2, data 4, microbatches 2": MeshConfig(pipeline=2, data=4, microbatches=2),
+    "pipeline 2, fsdp 2, tensor 2": MeshConfig(pipeline=2, data=1, fsdp=2, tensor=2),
+    "pipeline 4, data 2": MeshConfig(pipeline=4, data=2),
 }
 _SMALL = {"vocab_size": 200, "num_layers": 2, "hidden_size": 32, "num_heads": 8, "mlp_size": 64}
 _SMALL |= {"initializer_range": 0.2, "hidden_dropout": 0.1, "attention_dropout": 0.1}
 CONFIGS = {
     "bert": Config(max_positions=24, **_SMALL),
-    "roberta": replace(FAMILIES["roberta"].presets["base"], max_positions=26, **_SMALL),
+    "roberta": replace(
+        FAMILIES["roberta"].presets["base"], max_positions=26, **(_SMALL | {"num_layers": 4})
+    ),
     "albert": replace(
         FAMILIES["albert"].presets["base"],
         max_positions=24,
-        **(_SMALL | {"embedding_size": 16, "groups": 2, "num_layers": 3}),
+        **(_SMALL | {"embedding_size": 16, "groups": 3, "num_layers": 4}),
     ),
     "electra": replace(
         FAMILIES["electra"].presets["small"], max_positions=24, **(_SMALL | {"embedding_size": 16})
@@ -73,7 +79,7 @@ CONFIGS = {
     "gpt": replace(
         FAMILIES["gpt"].presets["gpt3-125m"],
         max_positions=24,
-        **(_SMALL | {"num_layers": 4, "query_layer": "before_norm"}),
+        **(_SMALL | {"num_layers": 5, "query_layer": "before_norm"}),
         attention=Full(reach=5),
     ),
     "xlm": replace(FAMILIES["xlm"].presets["15-langs"], max_positions=24, **_SMALL),
@@ -95,12 +101,12 @@ CONFIGS = {
 @functools.cache
 def on_one(family: str, accumulate: int) -> dict:
     """What one device makes of it."""
-    return trained_on(family, make_mesh(MeshConfig(), jax.devices()[:1]), accumulate)
+    return trained_on(family, MeshConfig(), 1, accumulate)
 
 
-def trained_on(family: str, mesh: jax.sharding.Mesh, accumulate: int) -> dict:
-    """Everything that is compared, computed on `mesh`."""
-    config = CONFIGS[family]
+def trained_on(family: str, sizes: MeshConfig, devices: int, accumulate: int) -> dict:
+    """Everything that is compared, computed on a mesh."""
+    config, mesh = CONFIGS[family], make_mesh(sizes, jax.devices()[:devices])
     assert config.hidden_dropout and config.attention_dropout
     # 20 tokens are no multiple of 8: with tensor 8 devices have residuals of different lengths.
     batch, objective = batch_of(family, config, 16, 20, 5), objective_of(family, config)
@@ -113,7 +119,7 @@ def trained_on(family: str, mesh: jax.sharding.Mesh, accumulate: int) -> dict:
     def fresh():
         return fresh_state(objective, spec(batch), optimizer, seed=0)
 
-    with on_mesh(mesh):
+    with on_mesh(mesh, microbatches=sizes.microbatches):
         shardings = state_shardings(jax.eval_shape(fresh), boxed, optimizer, mesh)
         if is_whole or mesh.size == 1:
             state = jax.jit(fresh, out_shardings=shardings)()
@@ -140,7 +146,7 @@ def main(cases: list[str]):
     report = {}
     for case in cases:
         family, mesh, accumulate = case.split(" / ")
-        found = trained_on(family, make_mesh(MESHES[mesh]), int(accumulate))
+        found = trained_on(family, MESHES[mesh], 8, int(accumulate))
         expected = on_one(family, int(accumulate))["values"]
         found["deviations"] = deviations(found.pop("values"), expected)
         del found["before"]

@@ -125,3 +125,15 @@ def test_offloaded_inputs_of_layers_are_in_the_hosts_memory():
     assert kept["host_temporary"] == 0
     assert 0.9 * inputs <= moved["host_temporary"] <= 1.3 * inputs
     assert moved["temporary"] <= kept["temporary"] - 0.7 * inputs
+
+
+@pytest.mark.slow
+def test_stages_hold_their_layers_alone():
+    """GPT-2 in four stages of six layers, each on 16 chips that split rows, weights and heads."""
+    found = compiled("gpt:gpt2-medium", 512, 4, 2, 2, 1, 4)
+    width, layers = 1024, 24
+    in_layers = layers * 12 * width**2
+    rest = found["parameters"] - in_layers
+    part = 12 * (in_layers / 4 + rest) / 4
+    assert part < found["state"] < 1.2 * part
+    assert used(found) < 0.5 * V4_MEMORY

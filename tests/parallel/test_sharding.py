@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import math
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,16 @@ SIZES = {
     "tensor 8": {"tensor": 8},
     "fsdp 4, tensor 2": {"fsdp": 4, "tensor": 2},
     "data 2, tensor 2, sequence 2": {"data": 2, "tensor": 2, "sequence": 2},
+    "pipeline 2, data 4": {"pipeline": 2, "data": 4},
+}
+STAGES = {
+    "pipeline 2, data 4, microbatches 2": {"pipeline": 2, "data": 4},
+    "pipeline 2, fsdp 2, tensor 2": {"pipeline": 2, "fsdp": 2, "tensor": 2},
 }
 # Family, mesh and number of microbatches: every objective, every mesh.
 QUICK = {
     "bert": ("bert / data 8 / 2", "bert / fsdp 4, tensor 2 / 2", "bert / tensor 8 / 1"),
+    "stages": ("bert / pipeline 2, fsdp 2, tensor 2 / 2", "modernbert / pipeline 2, data 4 / 1"),
     "others": (
         "gpt / data 2, tensor 2, sequence 2 / 1",
         "t5 / tensor 8 / 1",
@@ -40,11 +48,11 @@ QUICK = {
 LAYER = "backbone/encoder/layers"
 # Of the model in eight_devices.py: size and mesh axis of every axis of every parameter.
 V, D, F = (256, "tensor"), (32, "fsdp"), (64, "tensor")
-HEADS, WIDTH, N = (8, "tensor"), (32, None), (2, None)
+HEADS, WIDTH, N = (8, "tensor"), (32, None), (2, "pipeline")
 PARAMETERS = {
     "backbone/token_table/embedding": (V, D),
     "backbone/position_embedding": ((24, None), D),
-    "backbone/type_embedding": (N, D),
+    "backbone/type_embedding": ((2, None), D),
     "backbone/embedding_norm/scale": (WIDTH,),
     "backbone/embedding_norm/bias": (WIDTH,),
     f"{LAYER}/attention/output/kernel": (N, HEADS, (4, None), D),
@@ -76,22 +84,31 @@ for norm in ("attention_norm", "mlp_norm"):
     + [
         pytest.param(tuple(f"{family} / {mesh} / 1" for mesh in SIZES), marks=pytest.mark.slow)
         for family in FAMILIES
+    ]
+    + [
+        pytest.param(tuple(f"bert / {mesh} / 1" for mesh in STAGES), marks=pytest.mark.slow),
+        pytest.param(("roberta / pipeline 4, data 2 / 2",), marks=pytest.mark.slow),
     ],
     ids=lambda cases: cases[0].partition(" ")[0],
 )
 def test_eight_devices_compute_what_one_does(cases):
     """Initial weights, loss, metrics, gradients and an update, with dropout on."""
+    for case, found in reported(cases).items():
+        family, mesh, _ = case.split(" / ")
+        check_gradients(case, found["deviations"])
+        if family == "bert":
+            check_values(case, found["deviations"])
+            check_shards(found, (SIZES | STAGES)[mesh])
+
+
+def reported(cases: Sequence[str]) -> dict[str, Any]:
+    """What eight_devices.py says of each case."""
     command = [sys.executable, "-m", "tests.parallel.eight_devices", *cases]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-4000:]
     report = json.loads(done.stdout.splitlines()[-1])
     assert set(report) == set(cases)
-    for case, found in report.items():
-        family, mesh, _ = case.split(" / ")
-        check_gradients(case, found["deviations"])
-        if family == "bert":
-            check_values(case, found["deviations"])
-            check_shards(found, SIZES[mesh])
+    return report
 
 
 def check_values(case: str, found: dict[str, float]):
@@ -133,7 +150,7 @@ def check_shards(found: dict[str, Any], sizes: dict[str, int]):
             parts[part][path.partition(f"{part}/")[2]] = shape
     assert parts == dict.fromkeys(parts, expected)
     assert not any(scalars), "steps, counts and metric sums"
-    rows = 16 // (sizes.get("data", 1) * sizes.get("fsdp", 1))
+    rows = 16 // math.prod(sizes.get(axis, 1) for axis in ("data", "fsdp", "pipeline"))
     assert found["batch_shard"] == [rows, 20]
     # Constraints on activations have to see the mesh too, or they silently do nothing.
     assert found["activation_shard"] == [rows, 64 // sizes.get("tensor", 1)]
@@ -197,4 +214,4 @@ def test_one_axis_takes_the_devices_that_are_left():
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])
     assert dict(mesh.shape) == dict.fromkeys(AXES, 1)
     assert batch_shards(mesh) == 1
-    assert dataclasses.astuple(MeshConfig()) == (-1, 1, 1, 1, 1, 1)
+    assert dataclasses.astuple(MeshConfig()) == (-1, 1, 1, 1, 1, 1, 0)
