@@ -60,13 +60,17 @@ def microbatch_count(rows: int, shards: int, stages: int, asked: int) -> int:
       UserError: if the rows are not divisible by that.
     """
     each, rest = divmod(rows, shards)
-    divisors = [count for count in range(1, each + 1) if each % count == 0]
-    if rest or (asked and asked not in divisors):
-        best = ", ".join(map(str, divisors)) or "a batch that is divisible"
+    if rest:
         raise UserError(
-            f"{rows} rows pass through the stages of config.mesh.pipeline={stages} in {shards}"
-            f" batch shards and config.mesh.microbatches={asked}, which do not divide them; set"
-            f" microbatches to {best}, or to 0 to choose one"
+            f"{rows} rows do not divide among the {shards} batch shards that pass through the"
+            f" stages of config.mesh.pipeline={stages}; give a batch size that {shards} divides"
+        )
+    divisors = [count for count in range(1, each + 1) if each % count == 0]
+    if asked and asked not in divisors:
+        raise UserError(
+            f"config.mesh.microbatches={asked} does not divide {rows} rows in {shards} batch shards"
+            f" for config.mesh.pipeline={stages}; set it to one of"
+            f" {', '.join(map(str, divisors))}, or to 0 to choose one"
         )
     return asked or max(count for count in divisors if count <= 4 * stages)
 

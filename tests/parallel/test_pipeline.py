@@ -58,8 +58,15 @@ def test_what_cannot_be_cut_is_one_line(given, words):
 
 
 def test_a_later_phase_that_cannot_be_cut_is_found_before_the_first_runs():
-    with pytest.raises(UserError, match=r"40 rows .* in 4 batch shards .*microbatches=4"):
+    with pytest.raises(UserError, match=r"microbatches=4 does not divide 40 rows in 4 batch"):
         build(pipeline=2, microbatches=4, phases={"later": {"start": 0.5, "batch_size": 40}})
+
+
+def test_rows_that_do_not_divide_among_shards_are_one_line():
+    with pytest.raises(
+        UserError, match=r"30 rows .* 4 batch shards .* a batch size that 4 divides"
+    ):
+        microbatch_count(30, 4, 2, 0)
 
 
 @pytest.mark.parametrize(
