@@ -30,6 +30,7 @@ from plmjax.parallel.rules import (
     batch_sharding,
     batch_shards,
     layer_axes,
+    matrix_axes,
     on_mesh,
 )
 from plmjax.phases import PhasePlan, batch_form, plan_phases
@@ -37,7 +38,7 @@ from plmjax.settings import choose, from_config, to_config
 from plmjax.train import optimizers
 from plmjax.train.checkpoints import CheckpointConfig
 from plmjax.train.optimizers import OptimizerConfig
-from plmjax.train.precision import fastest_dtype
+from plmjax.train.precision import bfloat16_matrices, fastest_dtype
 from plmjax.train.state import TrainState, boxed_parameters, fresh_state, state_shardings
 from plmjax.train.step import evaluation_step, jit_train_step, train_step
 from plmjax.train.workdir import Workdir
@@ -52,14 +53,19 @@ class TrainConfig:
     accumulate: microbatches an update; the batch is cut, the update is the same.
     log_every: steps a line of metrics covers.
     profile_steps: `a:b` records steps a+1 to b for xprof; empty records nothing.
+    parameters: what the loss is computed with. The state always keeps them in `float32`; with
+      `bfloat16` each step makes a copy of the matrices in that, laid out on the mesh as they are,
+      so that fsdp gathers half the bytes, and gradients are summed over devices in bfloat16.
     """
 
     steps: int = 10_000
     accumulate: int = 1
     log_every: int = 100
     profile_steps: str = ""
+    parameters: str = "float32"
 
     def __post_init__(self):
+        choose(self.parameters, {"float32": 4, "bfloat16": 2}, "config.train.parameters")
         if self.steps < 1:
             raise UserError(f"config.train.steps={self.steps}; a run has at least 1 step")
         if self.log_every < 1:
@@ -167,6 +173,7 @@ class Experiment:
             seed=self.settings.seed,
             accumulate=self.settings.train.accumulate,
             log_every=self.settings.train.log_every,
+            narrowed=self._narrowed,
         )
         return self._on_mesh(jit_train_step(step, self.shardings, self.batch_sharding))
 
@@ -197,6 +204,11 @@ class Experiment:
 
     def _fresh(self) -> TrainState:
         return fresh_state(self.objective, self.spec, self.optimizer, self.settings.seed)
+
+    def _narrowed(self, params: Any) -> Any:
+        if self.settings.train.parameters == "float32":
+            return params
+        return bfloat16_matrices(params, matrix_axes(self.boxed), self.shardings.params)
 
     def _on_mesh(self, function: Callable) -> Callable:
         @functools.wraps(function)
@@ -284,7 +296,8 @@ def build(
         _check_batch_keys(objective, settings.objective["name"], form.spec, phase)
     spec = forms[0].spec
     boxed = boxed_parameters(objective, spec)
-    optimizer = optimizers.build(settings.optimizer, settings.train.steps, layer_axes(boxed))
+    axes = layer_axes(boxed), matrix_axes(boxed)
+    optimizer = optimizers.build(settings.optimizer, settings.train.steps, *axes)
     fresh = functools.partial(fresh_state, objective, spec, optimizer, settings.seed)
     abstract = jax.eval_shape(fresh)
     rules = settings.sharding.rules

@@ -1,6 +1,7 @@
-"""Which dtype to compute in, when the config leaves it to the machine."""
+"""Which dtype to compute in, and in which dtype parameters reach the computation."""
 
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,3 +35,26 @@ def fastest_dtype() -> str:
             if attempt:  # the first compiles
                 best[dtype] = min(best[dtype], time.perf_counter() - begin)
     return min(best, key=best.get)
+
+
+def bfloat16_matrices(params: Any, matrix_axes: Any, shardings: Any) -> Any:
+    """What a step computes with, of float32 parameters: the matrices in bfloat16.
+
+    Vectors (norms, biases) stay as they are. The copy lies where the parameters lie, so that what
+    is gathered from the devices that share a matrix, and the gradient that is summed over those
+    that share the batch, are bfloat16 too.
+
+    Args:
+      params: the state's.
+      matrix_axes: of `plmjax.parallel.rules`; a matrix has two axes or more of those.
+      shardings: of the parameters.
+    """
+
+    def copied(groups: tuple, param: jax.Array, sharding: jax.sharding.Sharding) -> jax.Array:
+        if len(groups) < 2:
+            return param
+        return jax.lax.with_sharding_constraint(param.astype(jnp.bfloat16), sharding)
+
+    return jax.tree.map(
+        copied, matrix_axes, params, shardings, is_leaf=lambda leaf: isinstance(leaf, tuple)
+    )
