@@ -48,8 +48,8 @@ class OptimizerConfig:
       8: two moments in float32; every name but `adafactor`.
       6: `moments_dtype` `bfloat16_first`.
       4: `moments_dtype` `bfloat16`.
-      0 and a little: `adafactor`: 4 a row and 4 a column of each matrix. BERT-large: BYTES.
-      4 more: `adafactor` with a momentum; 2 if that is `bfloat16_first`.
+      0.01 for BERT-large: `adafactor`, 4 for each row, column and element of a vector. A momentum
+        is 4 more, and 2 more with `bfloat16_first`.
 
     Attributes:
       name: one of the above.

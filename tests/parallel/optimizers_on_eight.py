@@ -8,17 +8,20 @@ import functools
 import json
 import sys
 from dataclasses import replace
+from typing import Any
 
 import tests.parallel.eight_devices  # isort: skip  before jax, of which it makes eight devices
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from plmjax.parallel.mesh import MeshConfig, make_mesh
-from plmjax.parallel.rules import layer_axes, matrix_axes, on_mesh
+from plmjax.parallel.rules import layer_axes, matrix_axes
 from plmjax.train.optimizers import OptimizerConfig, build
-from plmjax.train.state import TrainState, boxed_parameters, fresh_state, state_shardings
+from plmjax.train.state import TrainState, boxed_parameters, state_shardings
 from tests.batches import spec
 from tests.compare import deviations, leaves
 from tests.training import batch_of, objective_of
@@ -45,28 +48,43 @@ OPTIMIZERS = {
 STEPS = 3
 
 
+@functools.cache
+def boxed() -> Any:
+    """The shapes of BERT's parameters and the names of their axes."""
+    batch = batch_of("bert", MODEL, 8, 20, 5)
+    return boxed_parameters(objective_of("bert", MODEL), spec(batch))
+
+
 def updated_on(mesh: jax.sharding.Mesh, config: OptimizerConfig) -> tuple[dict, TrainState]:
     """The last update and the state after STEPS updates with gradients that do not depend on it."""
-    batch, objective = batch_of("bert", MODEL, 8, 20, 5), objective_of("bert", MODEL)
-    boxed = boxed_parameters(objective, spec(batch))
-    optimizer = build(config, 100, layer_axes(boxed), matrix_axes(boxed))
+    optimizer = build(config, 100, layer_axes(boxed()), matrix_axes(boxed()))
+    params = random(seed=STEPS)
 
-    def fresh() -> TrainState:
-        return fresh_state(objective, spec(batch), optimizer, seed=0)
+    def fresh(params: dict) -> TrainState:
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), {})
 
     def update(state: TrainState, grads: dict) -> tuple[dict, TrainState]:
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         return updates, state.replace(params=params, opt_state=opt_state)
 
-    with on_mesh(mesh):
-        shardings = state_shardings(jax.eval_shape(fresh), boxed, optimizer, mesh)
-        state = jax.jit(fresh, out_shardings=shardings)()
-        step = jax.jit(update, out_shardings=(shardings.params, shardings))
-        for index in range(STEPS):
-            grads = jax.device_put(_random(state.params, index), shardings.params)
-            updates, state = step(state, grads)
+    shardings = state_shardings(jax.eval_shape(fresh, params), boxed(), optimizer, mesh)
+    state = jax.jit(fresh, out_shardings=shardings)(jax.device_put(params, shardings.params))
+    step = jax.jit(update, out_shardings=(shardings.params, shardings))
+    for index in range(STEPS):
+        updates, state = step(state, jax.device_put(random(seed=index), shardings.params))
     return updates, state
+
+
+def random(seed: int) -> dict:
+    """Arrays whose rows have many sizes: of equal ones, a part's mean would be the whole's."""
+    rng = np.random.default_rng(seed)
+
+    def leaf(x: jax.ShapeDtypeStruct) -> np.ndarray:
+        sizes = 10.0 ** rng.normal(0, 1, (*x.shape[:-1], 1))
+        return (sizes * rng.normal(0, 1, x.shape)).astype(np.float32)
+
+    return jax.tree.map(leaf, nn.meta.unbox(boxed()))
 
 
 def main(cases: list[str]):
@@ -90,18 +108,6 @@ def main(cases: list[str]):
             },
         }
     print(json.dumps(report))
-
-
-def _random(params: dict, seed: int) -> dict:
-    """Gradients whose rows have many sizes: of equal ones, a part's mean would be the whole's."""
-
-    def leaf(key: jax.Array, x: jax.Array) -> jax.Array:
-        sizes = 10.0 ** jax.random.normal(jax.random.fold_in(key, 1), (*x.shape[:-1], 1))
-        return sizes * jax.random.normal(key, x.shape)
-
-    flat, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(seed), len(flat))
-    return structure.unflatten(map(leaf, keys, flat))
 
 
 def _wide(tree: optax.OptState) -> optax.OptState:

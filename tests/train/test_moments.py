@@ -77,7 +77,7 @@ def test_the_second_moment_follows_as_float32_would_and_to_nearest_it_would_not(
     for square in squares:
         v = np.float32(0.999 * v + 0.001 * square).astype(ml_dtypes.bfloat16).astype(np.float32)
     print(f"to nearest {v:.5f}")
-    assert v > 10 * exact[0], "the control: to nearest it stands still"
+    assert v > 5 * exact[0], "the control: to nearest it stands still"
 
 
 @pytest.mark.parametrize("name", ADAMS)
@@ -116,9 +116,9 @@ KEPT = {
         *(({"name": name}, 8, 8) for name in ADAMS),
         *(({"name": name, "moments_dtype": "bfloat16_first"}, 6, 6) for name in ADAMS),
         *(({"name": name, "moments_dtype": "bfloat16"}, 4, 4) for name in ADAMS),
-        ({"name": "adafactor"}, 0.005, 0.006),
-        ({"name": "adafactor", "momentum": 0.9}, 4.005, 4.006),
-        ({"name": "adafactor", "momentum": 0.9, "moments_dtype": "bfloat16_first"}, 2.005, 2.006),
+        ({"name": "adafactor"}, 0.0099, 0.0101),
+        ({"name": "adafactor", "momentum": 0.9}, 4.0099, 4.0101),
+        ({"name": "adafactor", "momentum": 0.9, "moments_dtype": "bfloat16_first"}, 2.0099, 2.0101),
     ],
 )
 def test_bytes_of_state_a_parameter_are_those_of_the_docstring(settings, low, high):
