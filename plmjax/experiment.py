@@ -38,7 +38,7 @@ from plmjax.settings import choose, from_config, to_config
 from plmjax.train import optimizers
 from plmjax.train.checkpoints import CheckpointConfig
 from plmjax.train.optimizers import OptimizerConfig
-from plmjax.train.precision import bfloat16_matrices, fastest_dtype
+from plmjax.train.precision import bfloat16_kernels, fastest_dtype
 from plmjax.train.state import TrainState, boxed_parameters, fresh_state, state_shardings
 from plmjax.train.step import evaluation_step, jit_train_step, train_step
 from plmjax.train.workdir import Workdir
@@ -53,9 +53,11 @@ class TrainConfig:
     accumulate: microbatches an update; the batch is cut, the update is the same.
     log_every: steps a line of metrics covers.
     profile_steps: `a:b` records steps a+1 to b for xprof; empty records nothing.
-    parameters: what the loss is computed with. The state always keeps them in `float32`; with
-      `bfloat16` each step makes a copy of the matrices in that, laid out on the mesh as they are,
-      so that fsdp gathers half the bytes, and gradients are summed over devices in bfloat16.
+    parameters: what the loss is computed with. The state keeps them in `float32`. With `bfloat16`
+      each step begins with a copy in that of the kernels, laid out as they are, and their gradients
+      reach the optimizer in bfloat16; microbatches are added in float32. For `model.dtype`
+      bfloat16, of which the compiler gathers kernels in bfloat16 anyway, they are rounded once a
+      step and not at each use; it takes 2 bytes a parameter, split as the parameters are.
     """
 
     steps: int = 10_000
@@ -208,7 +210,7 @@ class Experiment:
     def _narrowed(self, params: Any) -> Any:
         if self.settings.train.parameters == "float32":
             return params
-        return bfloat16_matrices(params, matrix_axes(self.boxed), self.shardings.params)
+        return bfloat16_kernels(params, self.shardings.params)
 
     def _on_mesh(self, function: Callable) -> Callable:
         @functools.wraps(function)

@@ -37,24 +37,24 @@ def fastest_dtype() -> str:
     return min(best, key=best.get)
 
 
-def bfloat16_matrices(params: Any, matrix_axes: Any, shardings: Any) -> Any:
-    """What a step computes with, of float32 parameters: the matrices in bfloat16.
+def bfloat16_kernels(params: Any, shardings: Any) -> Any:
+    """What a step computes with, of float32 parameters: the kernels of dense layers in bfloat16.
 
-    Vectors (norms, biases) stay as they are. The copy lies where the parameters lie, so that what
-    is gathered from the devices that share a matrix, and the gradient that is summed over those
-    that share the batch, are bfloat16 too.
+    The copy lies where the parameters lie, so that what is gathered from the devices that share a
+    kernel, and its gradient that is summed over those that share the batch, are bfloat16 too.
+
+    Norms, biases and tables stay as they are. A kernel's gradient is a matrix product, which adds
+    in float32 and is rounded once; a table's is added up row by row, and in bfloat16 the sum of a
+    frequent token stands still when it is 256 times as large as what comes.
 
     Args:
       params: the state's.
-      matrix_axes: of `plmjax.parallel.rules`; a matrix has two axes or more of those.
-      shardings: of the parameters.
+      shardings: theirs.
     """
 
-    def copied(groups: tuple, param: jax.Array, sharding: jax.sharding.Sharding) -> jax.Array:
-        if len(groups) < 2:
+    def copied(path: tuple, param: jax.Array, sharding: jax.sharding.Sharding) -> jax.Array:
+        if path[-1].key != "kernel":
             return param
         return jax.lax.with_sharding_constraint(param.astype(jnp.bfloat16), sharding)
 
-    return jax.tree.map(
-        copied, matrix_axes, params, shardings, is_leaf=lambda leaf: isinstance(leaf, tuple)
-    )
+    return jax.tree_util.tree_map_with_path(copied, params, shardings)

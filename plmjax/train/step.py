@@ -31,7 +31,7 @@ def train_step(
         in the whole batch, so the update is that of the whole batch at once, dropout included.
       log_every: after this many steps the metric sums start anew.
       narrowed: makes of the state's parameters those that the loss is computed with, once a step;
-        see `plmjax.train.precision.bfloat16_matrices`. Their gradients are added up in float32 and
+        see `plmjax.train.precision.bfloat16_kernels`. Their gradients are added up in float32 and
         move the state's.
 
     Returns:
