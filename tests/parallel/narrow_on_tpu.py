@@ -1,9 +1,8 @@
 """Run by test_narrow_on_tpu.py in a process of its own: what a TPU program moves between chips.
 
-Takes a mesh of eight chips as numbers: data, fsdp, tensor. Compiles BERT's train step ahead of
-time, with the parameters in float32 and with a copy in bfloat16, and prints as JSON, for each and
-for each kind of collective, the bytes of its results by dtype: once an instruction, whatever loop
-it stands in.
+Takes a mesh of eight chips as numbers: data, fsdp, tensor. Compiles BERT's train step ahead of time
+and prints as JSON, by the dtypes of model and parameters and by the kind of collective, what comes
+out of it: dtypes and shapes of arrays, each as often as an instruction has it.
 """
 
 import os
@@ -11,21 +10,21 @@ import os
 # libtpu holds a lock, as for a real TPU, and would fail in the second of two processes.
 os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"
 
+import dataclasses
 import functools
 import json
-import math
 import re
 import sys
-from collections import Counter
+from collections import defaultdict
 
 import jax
 from jax.experimental import topologies
 
 from plmjax.models.bert import Config
 from plmjax.parallel.mesh import MeshConfig, make_mesh
-from plmjax.parallel.rules import batch_sharding, layer_axes, matrix_axes, on_mesh
+from plmjax.parallel.rules import batch_sharding, layer_axes, on_mesh
 from plmjax.train.optimizers import OptimizerConfig, build
-from plmjax.train.precision import bfloat16_matrices
+from plmjax.train.precision import bfloat16_kernels
 from plmjax.train.state import boxed_parameters, fresh_state, state_shardings
 from plmjax.train.step import jit_train_step, train_step
 from tests.training import objective_of, spec_of
@@ -37,46 +36,41 @@ CONFIG = Config(
     hidden_size=256,
     num_heads=8,
     mlp_size=1024,
-    dtype="bfloat16",
 )
-SIZES = {"bf16": 2, "f32": 4}
-KINDS = ("all-gather", "all-reduce", "reduce-scatter")
+PROGRAMS = (("float32", "float32"), ("bfloat16", "float32"), ("bfloat16", "bfloat16"))
+COLLECTIVE = re.compile(r"= (.*?) (all-gather|all-reduce|reduce-scatter)(?:-start)?\(")
 
 
-def program(mesh: jax.sharding.Mesh, narrow: bool, accumulate: int) -> str:
+def program(mesh: jax.sharding.Mesh, dtype: str, parameters: str) -> str:
     """The compiled train step as text."""
-    spec = spec_of("bert", CONFIG, 32, 128, 16)
-    objective = objective_of("bert", CONFIG)
+    config = dataclasses.replace(CONFIG, dtype=dtype)
+    spec, objective = spec_of("bert", config, 32, 128, 16), objective_of("bert", config)
     boxed = boxed_parameters(objective, spec)
     optimizer = build(OptimizerConfig("adamw"), 100, layer_axes(boxed))
     state = jax.eval_shape(lambda: fresh_state(objective, spec, optimizer, seed=0))
     shardings = state_shardings(state, boxed, optimizer, mesh)
-    axes = {"matrix_axes": matrix_axes(boxed), "shardings": shardings.params}
-    options = {"narrowed": functools.partial(bfloat16_matrices, **axes)} if narrow else {}
-    step = train_step(objective, optimizer, seed=0, accumulate=accumulate, log_every=100, **options)
+    options = {}
+    if parameters == "bfloat16":
+        options["narrowed"] = functools.partial(bfloat16_kernels, shardings=shardings.params)
+    step = train_step(objective, optimizer, seed=0, accumulate=1, log_every=100, **options)
     batch = {name: jax.ShapeDtypeStruct(*of) for name, of in spec.items()}
     with on_mesh(mesh):
         jitted = jit_train_step(step, shardings, batch_sharding(mesh))
         return jitted.lower(state, batch).compile().as_text()
 
 
-def moved(text: str) -> dict[str, dict[str, int]]:
-    """Bytes of what collectives of a program return, by kind and dtype."""
-    found = {kind: Counter() for kind in KINDS}
-    pattern = rf"= (.*?) ({'|'.join(KINDS)})(-start)?\("
-    for result, kind, _ in re.findall(pattern, text):
-        for dtype, shape in re.findall(r"(bf16|f32)\[([\d,]*)\]", result):
-            found[kind][dtype] += SIZES[dtype] * math.prod(map(int, filter(None, shape.split(","))))
+def moved(text: str) -> dict[str, list[str]]:
+    """The results of a program's collectives, as `bf16[2048,256]`."""
+    found = defaultdict(list)
+    for results, kind in COLLECTIVE.findall(text):
+        found[kind] += re.findall(r"(?:bf16|f32)\[[\d,]*\]", results)
     return found
 
 
 def main(*sizes: str):
     devices = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x4").devices
     mesh = make_mesh(MeshConfig(*map(int, sizes)), list(devices))
-    report = {
-        name: moved(program(mesh, name == "bfloat16", accumulate=2))
-        for name in ("float32", "bfloat16")
-    }
+    report = {" ".join(dtypes): moved(program(mesh, *dtypes)) for dtypes in PROGRAMS}
     print(json.dumps(report))
 
 

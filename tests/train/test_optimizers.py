@@ -408,7 +408,10 @@ def test_the_config_goes_through_the_command_lines_types():
         ({"exclude_from_decay": "(bias"}, "is not a regex"),
         ({"name": "adamw", "max_trust": 10.0}, "'adamw' has none; leave it at 0.0"),
         ({"name": "adamw", "exclude_from_trust": "bias"}, "leave it at 'variant'"),
-        ({"moments_dtype": "bf16"}, "optimizer.moments_dtype='bf16' is unknown; there are: bfloat"),
+        (
+            {"moments_dtype": "bf16"},
+            "optimizer.moments_dtype='bf16' is unknown; did you mean 'bfloat16'",
+        ),
         (
             {"moments_dtype": "bfloat16", "b1": 0.999},
             "'bfloat16' with b1=0.999: .* stands still in bfloat16; give b1 below 0.996",
