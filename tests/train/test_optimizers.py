@@ -410,7 +410,7 @@ def test_the_config_goes_through_the_command_lines_types():
         ({"name": "adamw", "exclude_from_trust": "bias"}, "leave it at 'variant'"),
         (
             {"moments_dtype": "bf16"},
-            "optimizer.moments_dtype='bf16' is unknown; did you mean 'bfloat16'",
+            "moments_dtype='bf16' is unknown; did you mean 'bfloat16'",
         ),
         (
             {"moments_dtype": "bfloat16", "b1": 0.999},
