@@ -32,6 +32,7 @@ from plmjax.parallel.rules import (
     ShardingConfig,
     batch_sharding,
     layer_axes,
+    matrix_axes,
     on_mesh,
 )
 from plmjax.phases import PhasePlan, batch_form, plan_phases
@@ -39,7 +40,7 @@ from plmjax.settings import choose, from_config, to_config
 from plmjax.train import optimizers
 from plmjax.train.checkpoints import CheckpointConfig
 from plmjax.train.optimizers import OptimizerConfig
-from plmjax.train.precision import fastest_dtype
+from plmjax.train.precision import bfloat16_kernels, fastest_dtype
 from plmjax.train.state import TrainState, boxed_parameters, fresh_state, state_shardings
 from plmjax.train.step import evaluation_step, jit_train_step, train_step
 from plmjax.train.workdir import Workdir
@@ -54,14 +55,21 @@ class TrainConfig:
     accumulate: microbatches an update; the batch is cut, the update is the same.
     log_every: steps a line of metrics covers.
     profile_steps: `a:b` records steps a+1 to b for xprof; empty records nothing.
+    parameters: what the loss is computed with. The state keeps them in `float32`. With `bfloat16`
+      each step begins with a copy in that of the kernels, laid out as they are, and their gradients
+      reach the optimizer in bfloat16; microbatches are added in float32. For `model.dtype`
+      bfloat16, of which the compiler gathers kernels in bfloat16 anyway, they are rounded once a
+      step and not at each use; it takes 2 bytes a parameter, split as the parameters are.
     """
 
     steps: int = 10_000
     accumulate: int = 1
     log_every: int = 100
     profile_steps: str = ""
+    parameters: str = "float32"
 
     def __post_init__(self):
+        choose(self.parameters, {"float32": 4, "bfloat16": 2}, "config.train.parameters")
         if self.steps < 1:
             raise UserError(f"config.train.steps={self.steps}; a run has at least 1 step")
         if self.log_every < 1:
@@ -169,6 +177,7 @@ class Experiment:
             seed=self.settings.seed,
             accumulate=self.settings.train.accumulate,
             log_every=self.settings.train.log_every,
+            narrowed=self._narrowed,
         )
         return self._on_mesh(jit_train_step(step, self.shardings, self.batch_sharding))
 
@@ -199,6 +208,11 @@ class Experiment:
 
     def _fresh(self) -> TrainState:
         return fresh_state(self.objective, self.spec, self.optimizer, self.settings.seed)
+
+    def _narrowed(self, params: Any) -> Any:
+        if self.settings.train.parameters == "float32":
+            return params
+        return bfloat16_kernels(params, self.shardings.params)
 
     def _on_mesh(self, function: Callable) -> Callable:
         @functools.wraps(function)
@@ -287,7 +301,8 @@ def build(
     spec = forms[0].spec
     boxed, rules = boxed_parameters(objective, spec), settings.sharding.rules
     check_parameters(boxed, model, mesh, rules)
-    optimizer = optimizers.build(settings.optimizer, settings.train.steps, layer_axes(boxed))
+    axes = layer_axes(boxed), matrix_axes(boxed)
+    optimizer = optimizers.build(settings.optimizer, settings.train.steps, *axes)
     fresh = functools.partial(fresh_state, objective, spec, optimizer, settings.seed)
     abstract = jax.eval_shape(fresh)
     shardings = state_shardings(abstract, boxed, optimizer, mesh, rules)

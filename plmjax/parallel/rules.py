@@ -195,6 +195,27 @@ def layer_axes(boxed: Any) -> Any:
     return jax.tree.map(axes, specs, is_leaf=lambda leaf: isinstance(leaf, PartitionSpec))
 
 
+def matrix_axes(boxed: Any) -> Any:
+    """Each parameter as a matrix: a tree of tuples of groups of axes, each one axis of the matrix.
+
+    Axes that stack layers are left out, and heads and the width of a head are one axis, as in the
+    codes that have them so: ((1,), (2, 3)) for a kernel of heads in a scanned stack.
+    """
+
+    def groups(spec: PartitionSpec) -> tuple[tuple[int, ...], ...]:
+        found, before = [], None
+        for axis, name in enumerate(spec):
+            if (before, name) == (HEADS, HEAD_WIDTH):
+                found[-1] += (axis,)
+            elif name != LAYERS:
+                found.append((axis,))
+            before = name
+        return tuple(found)
+
+    specs = nn.get_partition_spec(boxed)
+    return jax.tree.map(groups, specs, is_leaf=lambda leaf: isinstance(leaf, PartitionSpec))
+
+
 def batch_sharding(mesh: Mesh, rules: tuple = RULES) -> NamedSharding:
     """The sharding of every array of a batch: by the rule of its axis 0."""
     return NamedSharding(mesh, nn.logical_to_mesh_axes((BATCH,), rules))

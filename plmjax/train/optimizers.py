@@ -1,10 +1,10 @@
-"""Optimizers under the names of the codes whose arithmetic they repeat: AdamW and LAMB."""
+"""Optimizers under the names of the codes whose arithmetic they repeat: AdamW, LAMB, Adafactor."""
 
 import dataclasses
 import math
 import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ import optax
 
 from plmjax import settings
 from plmjax.errors import UserError
-from plmjax.train import schedules
+from plmjax.train import adafactor, adam, schedules
 
 NORMS_AND_BIASES = r"(^|/)(\w*bias|scale)$"
 """Matches every bias (`.../bias`, `output_bias`) and every norm's gain (Flax calls it `scale`)."""
@@ -38,6 +38,18 @@ class OptimizerConfig:
         Bias correction; the ratio |w|/|m/sqrt(v+eps)+decay*w| is cut to 10, adapts everything and
         counts everything as decaying; the step is m/(sqrt(v)+eps) and does not decay norms and
         biases.
+      `adafactor`: Shazeer & Stern 2018 (arXiv 1804.04235) as in mesh_tensorflow/optimize.py, which
+        trained T5. A second moment for each row and column of a matrix, its decay 1 - t^-0.8; the
+        update's root mean square cut to 1, and multiplied by the weights' own, at least 1e-3. The
+        kernels of heads count as the matrices they are there. T5 had `weight_decay` and `clip_norm`
+        0, and the schedule `rsqrt` with learning_rate 0.01 and 10,000 warmup_steps.
+
+    Bytes of state a parameter (weights are 4 more), and what they are:
+      8: two moments in float32; every name but `adafactor`.
+      6: `moments_dtype` `bfloat16_first`.
+      4: `moments_dtype` `bfloat16`.
+      0.01 for BERT-large: `adafactor`, 4 for each row, column and element of a vector. A momentum
+        is 4 more, and 2 more with `bfloat16_first`.
 
     Attributes:
       name: one of the above.
@@ -50,7 +62,7 @@ class OptimizerConfig:
       b1: decay of the first moment.
       b2: decay of the second moment.
       eps: added to sqrt(v).
-      weight_decay: times the learning rate (and LAMB's ratio).
+      weight_decay: times the learning rate (and LAMB's ratio, not Adafactor's scale).
       clip_norm: the largest global norm of the gradient; 0 does not clip.
       bias_correction: `variant` as the named code does, `on`, or `off`.
       exclude_from_decay: a regex searched for in a parameter's path, its names joined by '/':
@@ -58,6 +70,11 @@ class OptimizerConfig:
         code does; empty: every parameter decays.
       exclude_from_trust: the same for LAMB's ratio; those found are stepped as AdamW's would be.
       max_trust: the largest trust ratio; 0: as the named code has it; `inf` does not cut.
+      moments_dtype: in what moments are kept between steps; see `adam.Moments` for why it is sound.
+        `float32`; `bfloat16_first`, the first moment in bfloat16 (optax's and MaxText's mu_dtype);
+        `bfloat16`, both of them, the second rounded stochastically.
+      momentum: Adafactor's decay of the first moment, of what is subtracted; 0 keeps none.
+      min_dim_size_to_factor: Adafactor's smallest size of both axes of a matrix that is factored.
     """
 
     name: str = "lamb"
@@ -76,6 +93,9 @@ class OptimizerConfig:
     exclude_from_decay: str = "variant"
     exclude_from_trust: str = "variant"
     max_trust: float = 0.0
+    moments_dtype: str = "float32"
+    momentum: float = 0.0
+    min_dim_size_to_factor: int = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +108,7 @@ class Variant:
     exclude_from_trust: str = ""
     max_trust: float = math.inf
     nvidia_norm: bool = False
+    factors: bool = False
 
 
 VARIANTS: Mapping[str, Variant] = types.MappingProxyType(
@@ -97,25 +118,28 @@ VARIANTS: Mapping[str, Variant] = types.MappingProxyType(
         "lamb": Variant(True, ""),
         "lamb_google": Variant(False, NORMS_AND_BIASES, exclude_from_trust=NORMS_AND_BIASES),
         "lamb_nvidia": Variant(True, NORMS_AND_BIASES, max_trust=10.0, nvidia_norm=True),
+        "adafactor": Variant(False, "", adapts=False, factors=True),
     }
 )
 
 
 def build(
-    config: OptimizerConfig, total_steps: int, layer_axes: Any
+    config: OptimizerConfig, total_steps: int, layer_axes: Any, matrix_axes: Any = None
 ) -> optax.GradientTransformation:
     """The optimizer as one optax transformation, its learning rate applied.
 
-    `update` needs the parameters. Moments and updates are float32 whatever the dtype of the
-    parameters and gradients; `optax.apply_updates` returns to the parameters' dtype. The update
+    `update` needs the parameters. It computes in float32 whatever the dtype of the parameters,
+    gradients and kept moments; `optax.apply_updates` returns to the parameters' dtype. The update
     that takes step t to t+1 uses `learning_rate(config, total_steps)(t)`.
 
     Args:
       config: which one, and its numbers.
       total_steps: updates in the whole run, for the schedule.
       layer_axes: a pytree of the parameters' structure; per parameter the tuple of its axes that
-        stack layers: (0,) under a scanned stack, () elsewhere. LAMB's ratio is taken apart for
-        each index of those axes, so that a scanned stack moves as separate layers would.
+        stack layers: (0,) under a scanned stack, () elsewhere. Norms and statistics are taken apart
+        for each index of those axes, so that a scanned stack moves as separate layers would.
+      matrix_axes: another; per parameter the other axes, in groups that are one axis of a matrix:
+        ((1,), (2, 3)) for a stacked kernel of heads. `adafactor` needs it; others do not look.
 
     Raises:
       UserError: for an unknown name, a number out of range, a setting the variant has no use for,
@@ -126,14 +150,48 @@ def build(
     decayed = _unmatched(layer_axes, variant.exclude_from_decay)
     adapted = _unmatched(layer_axes, variant.exclude_from_trust)
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
+    rate = learning_rate(config, total_steps)
+    if variant.factors:
+        return _in_float32(
+            optax.chain(clip, *_adafactor(config, rate, layer_axes, matrix_axes, decayed))
+        )
+    first, second = adam.MOMENTS_DTYPES[config.moments_dtype]
+    moments = adam.Moments(config.b1, config.b2, variant.bias_correction, first, second)
+    decay = {"weight_decay": config.weight_decay}
     if variant.nvidia_norm:
-        steps = [_nvidia_lamb(config, variant, layer_axes, decayed, adapted)]
+        numbers = {"eps": config.eps, "max_trust": variant.max_trust, **decay}
+        steps = [adam.nvidia_lamb(moments, layer_axes, decayed, adapted, **numbers)]
     else:
-        steps = [_adam(config, variant), optax.add_decayed_weights(config.weight_decay, decayed)]
+        steps = [
+            adam.scale_by_adam(moments, config.eps),
+            optax.add_decayed_weights(**decay, mask=decayed),
+        ]
         if variant.adapts:
-            steps.append(_trust_ratio(layer_axes, adapted, variant.max_trust))
-    rate = optax.scale_by_learning_rate(learning_rate(config, total_steps))
-    return _in_float32(optax.chain(clip, *steps, rate))
+            steps.append(adam.scale_by_trust_ratio(layer_axes, adapted, variant.max_trust))
+    return _in_float32(optax.chain(clip, *steps, optax.scale_by_learning_rate(rate)))
+
+
+def _adafactor(
+    config: OptimizerConfig, rate: optax.Schedule, layer_axes: Any, matrix_axes: Any, decayed: Any
+) -> list[optax.GradientTransformation]:
+    if matrix_axes is None:
+        raise ValueError("adafactor needs matrix_axes")
+    steps = [
+        adafactor.scale_by_factored_rms(matrix_axes, config.min_dim_size_to_factor),
+        adafactor.clip_by_layer_rms(layer_axes),
+        adafactor.scale_by_parameter_rms(layer_axes),
+        optax.scale_by_learning_rate(rate),
+    ]
+    if config.momentum:  # of what is subtracted, learning rate and all
+        dtype, _ = adam.MOMENTS_DTYPES[config.moments_dtype]
+        steps.append(optax.ema(config.momentum, debias=False, accumulator_dtype=dtype))
+    if config.weight_decay:
+
+        def decay(step: jax.Array) -> jax.Array:
+            return -config.weight_decay * rate(step)
+
+        steps.append(optax.add_decayed_weights(decay, decayed))
+    return steps
 
 
 def learning_rate(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
@@ -171,6 +229,7 @@ def _resolve(config: OptimizerConfig) -> Variant:
     """The named variant with what the config overrides."""
     variant = settings.choose(config.name, VARIANTS, "config.optimizer.name")
     _check_numbers(config)
+    _check_moments(config, variant)
     correct = {"variant": variant.bias_correction, "on": True, "off": False}
     overrides = {
         "bias_correction": settings.choose(
@@ -183,17 +242,56 @@ def _resolve(config: OptimizerConfig) -> Variant:
         overrides["exclude_from_trust"] = config.exclude_from_trust
     if config.max_trust:
         overrides["max_trust"] = config.max_trust
-    for name in ("exclude_from_trust", "max_trust"):
-        if name in overrides and not variant.adapts:
-            raise UserError(
-                f"config.optimizer.{name} is about LAMB's trust ratio, and '{config.name}' has"
-                f" none; leave it at {getattr(OptimizerConfig, name)!r}"
-            )
+    _check_use(config, variant)
     return dataclasses.replace(variant, **overrides)
 
 
+def _check_use(config: OptimizerConfig, variant: Variant) -> None:
+    """Refuses what the variant would not look at."""
+    useless = []
+    if not variant.adapts:
+        useless += [(name, "LAMB's trust ratio") for name in ("exclude_from_trust", "max_trust")]
+    if variant.factors:
+        names = ("b1", "b2", "eps", "bias_correction")
+        useless += [(name, "Adam's moments") for name in names]
+    else:
+        names = ("momentum", "min_dim_size_to_factor")
+        useless += [(name, "Adafactor's moments") for name in names]
+    for name, what in useless:
+        default = getattr(OptimizerConfig, name)
+        if getattr(config, name) != default:
+            raise UserError(
+                f"config.optimizer.{name} is about {what}, and '{config.name}' has none; leave it"
+                f" at {default!r}"
+            )
+
+
+def _check_moments(config: OptimizerConfig, variant: Variant) -> None:
+    name = config.moments_dtype
+    first, second = settings.choose(name, adam.MOMENTS_DTYPES, "config.optimizer.moments_dtype")
+    given = f"config.optimizer.moments_dtype='{name}'"
+    if variant.factors and second != jnp.float32:
+        raise UserError(
+            f"{given}: the second moment of 'adafactor' is small and stays in float32; with a"
+            " momentum there is 'bfloat16_first'"
+        )
+    if variant.factors and first != jnp.float32 and not config.momentum:
+        raise UserError(
+            f"{given}: 'adafactor' without config.optimizer.momentum has no first moment; leave it"
+            " at 'float32'"
+        )
+    decay = "momentum" if variant.factors else "b1"
+    # A value moves by 1 - decay of itself a step, or not at all where that is below half of the
+    # distance to the next, which is up to 2**-7 of it.
+    if first == jnp.bfloat16 and 1 - getattr(config, decay) <= 2**-8:
+        raise UserError(
+            f"{given} with {decay}={getattr(config, decay)}: a first moment that moves so little"
+            f" stands still in bfloat16; give {decay} below {1 - 2**-8}, or 'float32'"
+        )
+
+
 def _check_numbers(config: OptimizerConfig) -> None:
-    for name in ("b1", "b2"):
+    for name in ("b1", "b2", "momentum"):
         if not 0 <= getattr(config, name) < 1:
             raise UserError(
                 f"config.optimizer.{name}={getattr(config, name)}: expected 0 up to 1, not 1"
@@ -203,6 +301,11 @@ def _check_numbers(config: OptimizerConfig) -> None:
             raise UserError(f"config.optimizer.{name}={getattr(config, name)}: expected 0 or more")
     if not config.eps > 0:
         raise UserError(f"config.optimizer.eps={config.eps}: expected more than 0, such as 1e-6")
+    if config.min_dim_size_to_factor < 1:
+        raise UserError(
+            f"config.optimizer.min_dim_size_to_factor={config.min_dim_size_to_factor}: expected 1"
+            " or more, such as 128"
+        )
 
 
 def _check_matches(tree: Any, config: OptimizerConfig) -> None:
@@ -239,94 +342,6 @@ def _unmatched(tree: Any, pattern: str) -> Any:
     return jax.tree_util.tree_map_with_path(
         lambda keys, _: not (pattern and re.search(pattern, _path(keys))), tree, is_leaf=_is_axes
     )
-
-
-def _adam(config: OptimizerConfig, variant: Variant) -> optax.GradientTransformation:
-    """m/(sqrt(v)+eps), with or without bias correction; the state is optax.scale_by_adam's."""
-
-    def update(grads, state, params=None):
-        del params
-        m, v, state = _moments(grads, state, config, variant.bias_correction)
-        return jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + config.eps), m, v), state
-
-    return optax.GradientTransformation(optax.scale_by_adam().init, update)
-
-
-def _moments(
-    grads: Any, state: optax.ScaleByAdamState, config: OptimizerConfig, bias_correction: bool
-) -> tuple[Any, Any, optax.ScaleByAdamState]:
-    """Adam's m and v after `grads`, corrected if asked, and the new state (never corrected)."""
-    count = optax.safe_increment(state.count)
-    m = optax.tree.update_moment(grads, state.mu, config.b1, 1)
-    v = optax.tree.update_moment(grads, state.nu, config.b2, 2)
-    state = optax.ScaleByAdamState(count, m, v)
-    if bias_correction:
-        m = optax.tree.scale(1 / _one_minus_power(config.b1, count), m)
-        v = optax.tree.scale(1 / _one_minus_power(config.b2, count), v)
-    return m, v, state
-
-
-def _one_minus_power(decay: float, count: jax.Array) -> jax.Array:
-    """1 - decay**count. Subtracting in float32, as optax does, makes every step 7e-6 too long."""
-    return -jnp.expm1(count * (math.log(decay) if decay else -math.inf))
-
-
-def _trust_ratio(layer_axes: Any, adapted: Any, largest: float) -> optax.GradientTransformation:
-    """Scales each layer's update to the norm of its weights: optax's, but per layer.
-
-    The ratio |w|/|update| is 1 where either norm is 0, so that zero-initialised weights move.
-    """
-
-    def scale(axes, adapt, update, param):
-        if not adapt:
-            return update
-        return update * _ratio(_norm(param, axes), _norm(update, axes), largest)
-
-    def update(updates, state, params):
-        return _map(scale, layer_axes, adapted, updates, params), state
-
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
-
-
-def _nvidia_lamb(
-    config: OptimizerConfig, variant: Variant, layer_axes: Any, decayed: Any, adapted: Any
-) -> optax.GradientTransformation:
-    """Adam, decay and ratio at once, since the ratio's norm is of something else than the step.
-
-    As in NEZHA's code, the ratio is also 1 for a layer whose gradient is zero at this very step.
-    """
-
-    def step(axes, decay, adapt, grad, m, v, param):
-        update = m / (jnp.sqrt(v) + config.eps)
-        if decay:
-            update += config.weight_decay * param
-        if not adapt:
-            return update
-        normed = m / jnp.sqrt(v + config.eps) + config.weight_decay * param
-        norm = jnp.where(_norm(grad, axes) > 0, _norm(normed, axes), 0.0)
-        return update * _ratio(_norm(param, axes), norm, variant.max_trust)
-
-    def update(grads, state, params):
-        m, v, state = _moments(grads, state, config, variant.bias_correction)
-        return _map(step, layer_axes, decayed, adapted, grads, m, v, params), state
-
-    return optax.GradientTransformation(optax.scale_by_adam().init, update)
-
-
-def _norm(array: jax.Array, layer_axes: tuple[int, ...]) -> jax.Array:
-    """The 2-norm of each layer, with size 1 on the axes summed over."""
-    axes = tuple(axis for axis in range(array.ndim) if axis not in layer_axes)
-    return jnp.sqrt(jnp.sum(jnp.square(array), axis=axes, keepdims=True))
-
-
-def _ratio(weights: jax.Array, update: jax.Array, largest: float) -> jax.Array:
-    nonzero = (weights > 0) & (update > 0)
-    ratio = weights / jnp.where(nonzero, update, 1.0)
-    return jnp.where(nonzero, jnp.minimum(ratio, largest), jnp.minimum(1.0, largest))
-
-
-def _map(fn: Callable[..., Any], layer_axes: Any, *trees: Any) -> Any:
-    return jax.tree.map(fn, layer_axes, *trees, is_leaf=_is_axes)
 
 
 def _in_float32(inner: optax.GradientTransformation) -> optax.GradientTransformation:

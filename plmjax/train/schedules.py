@@ -26,6 +26,9 @@ class ScheduleConfig:
           google-research/electra model/optimization.py.
         `cosine`: half a cosine from p at w down to the end (Loshchilov & Hutter, 2017).
         `constant`: p after the warm-up.
+        `rsqrt`: p*sqrt(w/max(t,w)): p **during** the w steps, no rise, then the inverse square
+          root. mesh_tensorflow's learning_rate_schedule_noam without its ramp down, as T5 was
+          trained: with p = 0.01 and w = 10,000 it is 1/sqrt(max(t, 10,000)).
       learning_rate: the peak p.
       warmup_steps: w, in steps.
       warmup_fraction: w as a fraction of the total, rounded to a step; instead of `warmup_steps`.
@@ -49,7 +52,7 @@ def schedule(
 
     The update that takes the parameters from step t to t+1 uses schedule(t). As in Google's code,
     where `global_step` counts finished updates, the warm-up gives p*t/w: the very first update
-    (t = 0) of a run with a warm-up has rate 0 and only fills the optimizer's moments.
+    (t = 0) of a run with a warm-up that rises has rate 0 and only fills the optimizer's moments.
 
     Args:
       config: which one, and its numbers.
@@ -70,6 +73,7 @@ def schedule(
         "electra": _electra,
         "cosine": _cosine,
         "constant": _constant,
+        "rsqrt": _rsqrt,
     }
     curve = settings.choose(config.name, curves, where)
     _check(config, total_steps)
@@ -93,9 +97,9 @@ def _check(config: ScheduleConfig, total_steps: int) -> None:
             f"schedule '{config.name}' has no power, and power={config.power} was given; "
             "'polynomial' has one"
         )
-    if config.final_fraction and config.name == "constant":
+    if config.final_fraction and config.name in ("constant", "rsqrt"):
         raise UserError(
-            f"schedule 'constant' does not end at final_fraction={config.final_fraction}; "
+            f"schedule '{config.name}' does not end at final_fraction={config.final_fraction}; "
             "'linear' and 'cosine' do"
         )
 
@@ -174,3 +178,12 @@ def _constant(config: ScheduleConfig, warmup: int, total: int) -> optax.Schedule
     return _after_warmup(
         config, warmup, lambda step: jnp.full(jnp.shape(step), config.learning_rate)
     )
+
+
+def _rsqrt(config: ScheduleConfig, warmup: int, total: int) -> optax.Schedule:
+    if not warmup:
+        raise UserError(
+            "schedule 'rsqrt' decays from the end of its warm-up, and warmup_steps is 0; T5 has"
+            " 10000"
+        )
+    return lambda step: config.learning_rate * jnp.sqrt(warmup / jnp.clip(step, warmup, total))

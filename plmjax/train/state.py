@@ -1,5 +1,6 @@
 """What a run is made of at step t: parameters, optimizer state, and the metrics not yet logged."""
 
+from itertools import zip_longest
 from typing import Any
 
 import flax.linen as nn
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from plmjax.parallel.rules import RULES, parameter_shardings, replicated
 from plmjax.types import OVERFLOW, Mean
@@ -79,16 +80,33 @@ def state_shardings(
 ) -> TrainState:
     """Where each array of `state` (arrays or shapes) lives on `mesh`, by `rules`.
 
-    Whatever the optimizer keeps for a parameter lies where the parameter lies.
+    Whatever the optimizer keeps for a parameter lies where the parameter lies. Of a statistic that
+    has 1 for some of its axes, such as the mean of rows, the others are split as the parameter's.
     """
     shardings = parameter_shardings(boxed, mesh, rules)
     everywhere = replicated(mesh)
     opt_state = optax.tree_map_params(
         optimizer,
-        lambda _, sharding: sharding,
+        _lying_as,
         state.opt_state,
         shardings,
         transform_non_params=lambda _: everywhere,
+        is_leaf=_is_missing,
     )
     metrics = jax.tree.map(lambda _: everywhere, state.metrics)
     return TrainState(everywhere, shardings, opt_state, metrics)
+
+
+def _lying_as(kept: Any, parameter: NamedSharding) -> Any:
+    """The sharding of what the optimizer keeps for a parameter, of its shape or with axes of 1."""
+    if _is_missing(kept):
+        return kept
+    if 1 not in kept.shape:
+        return parameter
+    names = zip_longest(kept.shape, parameter.spec)
+    spec = PartitionSpec(*(None if size == 1 else name for size, name in names))
+    return NamedSharding(parameter.mesh, spec)
+
+
+def _is_missing(kept: Any) -> bool:
+    return isinstance(kept, optax.MaskedNode)

@@ -20,6 +20,7 @@ def train_step(
     seed: int,
     accumulate: int,
     log_every: int,
+    narrowed: Callable[[Any], Any] = lambda params: params,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Mean]]]:
     """One update.
 
@@ -30,6 +31,9 @@ def train_step(
       accumulate: into how many microbatches the batch is cut. Terms are divided by their weight
         in the whole batch, so the update is that of the whole batch at once, dropout included.
       log_every: after this many steps the metric sums start anew.
+      narrowed: makes of the state's parameters those that the loss is computed with, once a step;
+        see `plmjax.train.precision.bfloat16_kernels`. Their gradients are added up in float32 and
+        move the state's.
 
     Returns:
       A function from state and batch to the next state and the metric sums since the last
@@ -41,18 +45,21 @@ def train_step(
         parts = [term.sum / jnp.maximum(weights[name], 1e-5) for name, term in loss.terms.items()]
         return sum(parts), loss
 
-    gradient = jax.value_and_grad(objective_loss, has_aux=True)
+    def gradient(params: Any, *arguments: Any) -> Any:
+        result, grads = jax.value_and_grad(objective_loss, has_aux=True)(params, *arguments)
+        return result, optax.tree.cast(grads, jnp.float32)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Mean]]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         batch, overflow = _without_overflow(batch)
         weights = objective.weights(batch)
         rows_B = jnp.arange(next(iter(batch.values())).shape[0])
+        computing = narrowed(state.params)
         if accumulate == 1:
-            (total, loss), grads = gradient(state.params, batch, rows_B, weights, key)
+            (total, loss), grads = gradient(computing, batch, rows_B, weights, key)
         else:
             parts = microbatches((batch, rows_B), accumulate)
-            (total, loss), grads = _summed(gradient, state.params, parts, weights, key)
+            (total, loss), grads = _summed(gradient, computing, parts, weights, key)
 
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)

@@ -105,6 +105,10 @@ CONFIG_FILES = [
 
 SETTINGS = [
     Mistake("steps", "--config.train.steps=-5", ("config.train.steps=-5", "at least 1")),
+    Mistake(
+        *("parameters", "--config.train.parameters=bf16"),
+        ("config.train.parameters='bf16'", "did you mean 'bfloat16'?"),
+    ),
     Mistake("log_every", "--config.train.log_every=0", ("log_every=0", "1 or more")),
     Mistake("evaluation", "--config.evaluation.every=-1", ("config.evaluation.every=-1",)),
     Mistake("checkpoint", "--config.checkpoint.every=0", ("every=0", "at least 1")),

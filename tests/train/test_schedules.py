@@ -51,6 +51,12 @@ def constant(t, end=0.0, power=1.0):
     return PEAK * np.minimum(1.0, t / WARMUP)
 
 
+def rsqrt(t, end=0.0, power=1.0):
+    """mesh_tensorflow learning_rate_schedule_noam, multiplier so that its start is the peak."""
+    multiplier = PEAK * np.sqrt(WARMUP)
+    return multiplier / np.sqrt(np.maximum(np.minimum(t, TOTAL), WARMUP))
+
+
 @pytest.mark.parametrize(
     ("name", "formula", "final", "power"),
     [
@@ -66,6 +72,7 @@ def constant(t, end=0.0, power=1.0):
         ("cosine", cosine, 0.0, 1.0),
         ("cosine", cosine, 0.1, 1.0),
         ("constant", constant, 0.0, 1.0),
+        ("rsqrt", rsqrt, 0.0, 1.0),
     ],
 )
 def test_equals_the_published_formula(name, formula, final, power):
@@ -97,6 +104,12 @@ def test_warmup_may_fill_the_run(name):
     assert np.isfinite([rate(t) for t in range(12)]).all()
 
 
+def test_t5_had_the_inverse_square_root_of_the_step():
+    rate = schedule(ScheduleConfig("rsqrt", 0.01, warmup_steps=10_000), 1_000_000)
+    steps = np.array([0, 1, 9_999, 10_000, 10_001, 40_000, 999_999])
+    np.testing.assert_allclose(rate(steps), np.maximum(steps, 10_000) ** -0.5, rtol=1e-6)
+
+
 def test_a_fraction_of_the_run_as_warmup():
     by_fraction = schedule(ScheduleConfig("linear", PEAK, warmup_fraction=0.1), TOTAL)
     by_steps = schedule(ScheduleConfig("linear", PEAK, warmup_steps=100), TOTAL)
@@ -122,6 +135,8 @@ def test_python_ints_and_traced_steps_give_the_same():
         ({"power": 0.0}, "more than 0"),
         ({"name": "cosine", "power": 2.0}, "'polynomial' has one"),
         ({"name": "constant", "final_fraction": 0.1}, "does not end"),
+        ({"name": "rsqrt", "final_fraction": 0.1, "warmup_steps": 9}, "'rsqrt' does not end"),
+        ({"name": "rsqrt"}, "warmup_steps is 0; T5 has 10000"),
     ],
 )
 def test_mistakes_are_one_clear_line(changes, says):
