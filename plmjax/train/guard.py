@@ -23,6 +23,8 @@ MEMORY = 1024
 NONE, NAN, SPIKE, TOO_MANY = range(4)
 """Why the host has to act."""
 
+_EMPTY, _GOOD, _BAD = range(3)
+
 
 @dataclasses.dataclass(frozen=True)
 class GuardConfig:
@@ -84,17 +86,17 @@ STOP_AT_NAN = GuardConfig()
 class Guard:
     """What a state remembers of its updates; place t % MEMORY is that of the update from t to t+1.
 
-    losses, gradient_norms: float32 [MEMORY], of good updates of this phase; NaN where there was
-      none. was_bad: bool [MEMORY].
+    verdicts: int32 [MEMORY]: 0 none, 1 good and of this phase, 2 bad.
+    losses, gradient_norms: float32 [MEMORY], of good updates.
     bad_steps: int32 scalar, how many bad updates there were since step 0.
     reason, bad_step: int32 scalars; bad_loss, bad_norm: float32 scalars. The first update for which
       the host has to act: why, which (t+1 for that from t to t+1), and what it measured. The
       reason is NONE as long as there is none; no checkpoint holds another.
     """
 
+    verdicts: jax.Array
     losses: jax.Array
     gradient_norms: jax.Array
-    was_bad: jax.Array
     bad_steps: jax.Array
     reason: jax.Array
     bad_step: jax.Array
@@ -104,9 +106,10 @@ class Guard:
 
 def fresh_guard() -> Guard:
     """Nothing is remembered."""
-    empty, zero = jnp.full(MEMORY, jnp.nan, jnp.float32), jnp.zeros((), jnp.int32)
+    empty, zero = jnp.zeros(MEMORY, jnp.float32), jnp.zeros((), jnp.int32)
     nothing = jnp.zeros((), jnp.float32)
-    return Guard(*(empty, empty, jnp.zeros(MEMORY, bool)), *(zero, zero, zero), *(nothing, nothing))
+    verdicts = jnp.full(MEMORY, _EMPTY, jnp.int32)
+    return Guard(verdicts, empty, empty, zero, zero, zero, nothing, nothing)
 
 
 def judge(
@@ -137,32 +140,32 @@ def judge(
       A bool scalar, and the guard.
     """
     restarts = jnp.any(step == jnp.asarray([*phase_starts, -1], jnp.int32))
-    losses = jnp.where(restarts, jnp.nan, guard.losses)
-    norms = jnp.where(restarts, jnp.nan, guard.gradient_norms)
+    verdicts = jnp.where(restarts & (guard.verdicts == _GOOD), _EMPTY, guard.verdicts)
     place = jnp.arange(MEMORY)
     age = (step - 1 - place) % MEMORY  # 0 for the update before this one
-    recent = age < config.window
+    good = (age < config.window) & (verdicts == _GOOD)
     is_nan = ~(jnp.isfinite(loss) & jnp.isfinite(gradient_norm))
     is_spike = jnp.zeros((), bool)
     if config.on_spike != "none":
         high = [
-            _stands_out(x, values, recent, config)
-            for x, values in ((loss, losses), (gradient_norm, norms))
+            _stands_out(x, values, good, config)
+            for x, values in ((loss, guard.losses), (gradient_norm, guard.gradient_norms))
         ]
         is_spike = ~is_nan & (high[0] | high[1])
     bad = is_nan | is_spike
     here = place == step % MEMORY
-    was_bad = jnp.where(here, bad, guard.was_bad)
-    reached = (was_bad & (here | (age < config.window - 1))).sum() >= config.max_bad
+    verdicts = jnp.where(here, jnp.where(bad, _BAD, _GOOD), verdicts)
+    counted = (verdicts == _BAD) & (here | (age < config.window - 1))
+    reached = counted.sum() >= config.max_bad
     reason = jnp.where(bad & reached, TOO_MANY, NONE)
     for kind, found in ((NAN, is_nan), (SPIKE, is_spike)):
         if config.action(kind) in ("stop", "rewind"):
             reason = jnp.where(found, kind, reason)
     first = (guard.reason == NONE) & (reason != NONE)
     return bad, Guard(
-        losses=jnp.where(here, jnp.where(bad, jnp.nan, loss), losses),
-        gradient_norms=jnp.where(here, jnp.where(bad, jnp.nan, gradient_norm), norms),
-        was_bad=was_bad,
+        verdicts=verdicts,
+        losses=jnp.where(here & ~bad, loss, guard.losses),
+        gradient_norms=jnp.where(here & ~bad, gradient_norm, guard.gradient_norms),
         bad_steps=guard.bad_steps + bad,
         reason=jnp.where(first, reason, guard.reason),
         bad_step=jnp.where(first, step + 1, guard.bad_step),
@@ -171,14 +174,11 @@ def judge(
     )
 
 
-def _stands_out(
-    x: jax.Array, values: jax.Array, recent: jax.Array, config: GuardConfig
-) -> jax.Array:
-    """Whether `x` is a spike after the recent ones of `values` [MEMORY], NaN for none."""
-    there = recent & jnp.isfinite(values)
-    count = there.sum()
-    mean = jnp.where(there, values, 0.0).sum() / jnp.maximum(count, 1)
-    squares = jnp.where(there, (values - mean) ** 2, 0.0).sum()
+def _stands_out(x: jax.Array, values: jax.Array, good: jax.Array, config: GuardConfig) -> jax.Array:
+    """Whether `x` is a spike after those of `values` [MEMORY] that are `good` (bool [MEMORY])."""
+    count = good.sum()
+    mean = jnp.where(good, values, 0.0).sum() / jnp.maximum(count, 1)
+    squares = jnp.where(good, (values - mean) ** 2, 0.0).sum()
     deviation = jnp.sqrt(squares / jnp.maximum(count - 1, 1))
     return (count >= config.window // 2) & (x - mean > config.spike_sigmas * deviation)
 
