@@ -39,6 +39,7 @@ from plmjax.phases import PhasePlan, batch_form, plan_phases
 from plmjax.settings import choose, from_config, to_config
 from plmjax.train import optimizers
 from plmjax.train.checkpoints import CheckpointConfig
+from plmjax.train.guard import Guard, GuardConfig, fresh_guard
 from plmjax.train.optimizers import OptimizerConfig
 from plmjax.train.precision import bfloat16_kernels, fastest_dtype
 from plmjax.train.state import TrainState, boxed_parameters, fresh_state, state_shardings
@@ -114,6 +115,7 @@ class Settings:
     phases: dict = dataclasses.field(default_factory=dict)
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
+    guard: GuardConfig = GuardConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     mesh: MeshConfig = MeshConfig()
@@ -169,6 +171,10 @@ class Experiment:
         """The state at step 0, laid out on the mesh."""
         return self._on_mesh(jax.jit(self._fresh, out_shardings=self.shardings))()
 
+    def fresh_guard(self) -> Guard:
+        """The guard of a state at step 0, laid out on the mesh."""
+        return self._on_mesh(jax.jit(fresh_guard, out_shardings=self.shardings.guard))()
+
     def compiled_train_step(self) -> Callable:
         """The jitted update; it compiles anew for a batch of another shape."""
         step = train_step(
@@ -178,6 +184,8 @@ class Experiment:
             accumulate=self.settings.train.accumulate,
             log_every=self.settings.train.log_every,
             narrowed=self._narrowed,
+            guard=self.settings.guard,
+            phase_starts=tuple(phase.first for phase in self.phases),
         )
         return self._on_mesh(jit_train_step(step, self.shardings, self.batch_sharding))
 

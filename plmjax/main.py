@@ -10,6 +10,7 @@
 
 import dataclasses
 import os
+from collections.abc import Callable, Sequence
 
 import jax
 from absl import flags
@@ -25,9 +26,11 @@ from plmjax.evals.report import FILE as REPORT_FILE
 from plmjax.evals.report import Report
 from plmjax.experiment import Experiment, Settings
 from plmjax.phases import held_out_input, train_input
+from plmjax.rewinds import Rewind, next_rewind, passed_over
 from plmjax.train import hooks, metrics
 from plmjax.train.checkpoints import Checkpoints, check_space, parameters_of
-from plmjax.train.loop import Phase, train
+from plmjax.train.guard import RewindAsked
+from plmjax.train.loop import RUN_AHEAD, Phase, train
 from plmjax.train.state import TrainState
 from plmjax.train.workdir import Workdir, write_whole
 
@@ -75,7 +78,7 @@ def run(settings: Settings, workdir: str) -> int:
     config, about_corpus = dataclasses.asdict(settings), corpus_record(corpus)
     work.check_same_run(config, about_corpus)
 
-    checkpoints = Checkpoints(work.path / "checkpoints", settings.checkpoint, print_now)
+    checkpoints = open_checkpoints(settings, work)
     newest, report = checkpoints.newest_intact(), Report.read(work.path)
     if report and report.step == newest == settings.train.steps:
         print(f"This run is complete: {newest:,} steps, in {work.path}.\n")
@@ -87,12 +90,11 @@ def run(settings: Settings, workdir: str) -> int:
         work.begin(config, about_corpus, plan.parameter_count())
         print_now(opening(plan, inputs, newest or 0))
         try:
-            state = train_to_end(plan, inputs, work, checkpoints, state, newest or 0)
+            state = train_with_rewinds(plan, corpus, inputs, work, checkpoints, state, newest or 0)
         except hooks.Preempted as stop:
             print(f"Stopped by signal {stop.signal_number} after step {stop.step}, which is saved;")
             print("the same command resumes.")
             return cli.PREEMPTED
-        checkpoints.close()
         records = metrics.read_records(work.path / metrics.FILE)
         draw_curves(records, work.path / "curves.png", str(work.path))
         report = make_report(plan, corpus, inputs, state)
@@ -133,7 +135,7 @@ def initial_state(
       UserError: if `init_from` names no run, or one whose parameters mean something else.
     """
     if newest is not None:
-        return checkpoints.restore(newest, plan.abstract_state)
+        return checkpoints.restore(newest, plan.abstract_state, {"guard": plan.fresh_guard})
     if not plan.settings.init_from:
         return plan.fresh_state()
     other = Workdir(plan.settings.init_from, "config.init_from")
@@ -173,23 +175,71 @@ def open_inputs(plan: Experiment, corpus: PreparedCorpus) -> Inputs:
     return Inputs(phases, held_out_input(plan.phases[-1], corpus, seed, host))
 
 
-def train_to_end(
+def train_with_rewinds(
     plan: Experiment,
+    corpus: PreparedCorpus,
     inputs: Inputs,
     work: Workdir,
     checkpoints: Checkpoints,
     state: TrainState,
     done: int,
 ) -> TrainState:
-    """Sets up the hooks and the phases and trains; returns the last state."""
-    settings = plan.settings
-    step = plan.compiled_train_step()
+    """Trains to the end, back from the last checkpoint as often as the guard asks for it."""
+    steps = plan.compiled_train_step(), plan.compiled_evaluation_step()
+    rewinds = [Rewind.of(each) for each in work.rewinds()]
+    with hooks.StopSignal() as stop:
+        while True:
+            try:
+                state = train_to_end(
+                    plan, steps, inputs, work, checkpoints, state, done, rewinds, stop
+                )
+                checkpoints.close()
+                return state
+            except RewindAsked as asked:
+                bad = asked.bad
+            # Out here the state that is given up is no longer held by the exception's traceback.
+            checkpoints.close()
+            checkpoints = open_checkpoints(plan.settings, work)
+            newest = checkpoints.newest_intact()
+            done = newest or 0
+            rewind = next_rewind(bad, done, plan.phases, rewinds, plan.settings.guard)
+            rewinds.append(rewind)
+            if jax.process_index() == 0:
+                work.add_rewind(dataclasses.asdict(rewind))
+            print_now(f"{bad}; going back to step {done:,}: {rewind.passed:,} examples passed over")
+            state = initial_state(plan, corpus, checkpoints, newest)
+
+
+def open_checkpoints(settings: Settings, work: Workdir) -> Checkpoints:
+    """The run's checkpoints."""
+    return Checkpoints(work.path / "checkpoints", settings.checkpoint, print_now)
+
+
+def train_to_end(
+    plan: Experiment,
+    steps: tuple[Callable, Callable],
+    inputs: Inputs,
+    work: Workdir,
+    checkpoints: Checkpoints,
+    state: TrainState,
+    done: int,
+    rewinds: Sequence[Rewind],
+    stop: hooks.StopSignal,
+) -> TrainState:
+    """Sets up the hooks and the phases and trains; returns the last state.
+
+    `steps` are the compiled train step and evaluation step, `done` the updates that `state` has
+    seen.
+
+    Raises:
+      RewindAsked: where the guard asks for it; nothing is being written then.
+    """
+    settings, (step, evaluation_step) = plan.settings, steps
     phases = []
     for phase, source in zip(plan.phases, inputs.phases, strict=True):
         tokens = phase.data.batch_size * phase.data.seq_len
-        phases.append(Phase(phase.name, phase.first, phase.last, step, source.batches, tokens))
-
-    evaluation_step = plan.compiled_evaluation_step()
+        batches = source.passing_over(passed_over(rewinds)).batches
+        phases.append(Phase(phase.name, phase.first, phase.last, step, batches, tokens))
 
     def evaluate_held_out(params) -> dict[str, float]:
         return evaluate(evaluation_step, params, inputs.held_out.evaluation_batches(), plan.place)
@@ -203,6 +253,7 @@ def train_to_end(
         last_step=total,
         learning_rate=plan.learning_rate,
         say=print_now,
+        rewound_to=[rewind.back_to for rewind in rewinds],
     )
     evaluation = hooks.Evaluate(
         evaluate_held_out,
@@ -211,21 +262,24 @@ def train_to_end(
         last_step=total,
         say=print_now,
     )
+    watch = hooks.Watch(settings.guard, behind=RUN_AHEAD + 1)
+    save = hooks.Save(
+        checkpoints,
+        writer,
+        log,
+        evaluation,
+        stop,
+        watch=watch,
+        every=settings.checkpoint.every,
+        last_step=total,
+        monitor=plan.objective.monitor,
+    )
+    profile = profile_hooks(settings, work, done)
     try:
-        with hooks.StopSignal() as stop:
-            save = hooks.Save(
-                checkpoints,
-                writer,
-                log,
-                evaluation,
-                stop,
-                every=settings.checkpoint.every,
-                last_step=total,
-                monitor=plan.objective.monitor,
-            )
-            profile = profile_hooks(settings, work, done)
-            return train(state, phases, [log, evaluation, save, *profile], plan.place)
+        return train(state, phases, [watch, log, evaluation, save, *profile], plan.place)
     finally:
+        for hook in profile:
+            hook.finish()
         writer.close()
         checkpoints.wait()
 

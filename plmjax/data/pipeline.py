@@ -1,5 +1,6 @@
 """The input: batches as a pure function of (settings, seed, step)."""
 
+import copy
 import dataclasses
 import functools
 import os
@@ -80,6 +81,7 @@ class Input:
         self._seed = seed
         self._plans = self._bound(self.form.plan, seed)
         self._first_step, self._first_example = first_step, first_example
+        self._passed: tuple[tuple[int, int], ...] = ()
         self.local_size = config.batch_size // process_count
         self._local_start = process_index * self.local_size
 
@@ -148,10 +150,21 @@ class Input:
         """This host's part of the batch of one step."""
         return next(self.batches(step, step + 1))
 
+    def passing_over(self, passed: Sequence[tuple[int, int]]) -> "Input":
+        """The same input without some of the run's examples.
+
+        Args:
+          passed: steps and counts, steps ascending: from that step on, so many examples in all are
+            passed over, so that each batch begins so much later.
+        """
+        other = copy.copy(self)
+        other._passed = tuple(passed)
+        return other
+
     def first_example_of(self, step: int) -> int:
         """The number, in the whole run, of the first example of this host's part of a step."""
         before = (step - self._first_step) * self.config.batch_size
-        return self._first_example + before + self._local_start
+        return self._first_example + before + passed_at(self._passed, step) + self._local_start
 
     def rows(self, step: int) -> dict[str, np.ndarray]:
         """The same rows before they are masked, as `Layout.assemble` returns them."""
@@ -240,6 +253,11 @@ class Input:
         if self.form.labels:
             batch |= {"label": features["label"], "label_weights": is_real_B}
         return batch
+
+
+def passed_at(passed: Sequence[tuple[int, int]], step: int) -> int:
+    """How many examples are passed over in all before a step; `passed` as of `passing_over`."""
+    return next((count for first, count in reversed(passed) if first <= step), 0)
 
 
 def _in_turn(plans: Sequence[Plan], ends: np.ndarray, indexes: np.ndarray) -> Examples:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import pathlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -173,17 +173,35 @@ class Checkpoints:
             self._say(f"checkpoint {step} is damaged ({damage}); set aside as {aside.name}")
             (self._directory / str(step)).rename(aside)
 
-    def restore(self, step: int, like: Any) -> Any:
+    def restore(
+        self, step: int, like: Any, fresh: Mapping[str, Callable[[], Any]] | None = None
+    ) -> Any:
         """The state at `step`.
 
         Args:
           step: what `newest_intact` returned.
           like: a tree of ShapeDtypeStruct with shardings, where the arrays are to live.
+          fresh: of fields that a checkpoint of an older version may lack, what they begin with;
+            with it, `like` is a dataclass of flax.
         """
+        stored = self._stored(step) if fresh else {}
+        missing = {name: make for name, make in (fresh or {}).items() if name not in stored}
+        wanted = like
+        if missing:
+            self._say(f"checkpoint {step} has no {', '.join(missing)} yet: it begins now")
+            names = {field.name for field in dataclasses.fields(like)} - missing.keys()
+            wanted = {name: getattr(like, name) for name in names}
         restored = self._manager.restore(
-            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))
-        )
-        return restored["state"]
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(wanted))
+        )["state"]
+        if missing:
+            return like.replace(**restored, **{name: make() for name, make in missing.items()})
+        return restored
+
+    def _stored(self, step: int) -> Mapping[str, Any]:
+        """Of the state at `step`, what each of its fields holds."""
+        with ocp.PyTreeCheckpointer() as reader:
+            return reader.metadata(self._directory / str(step) / "state").item_metadata.tree
 
     def _seal(self) -> None:
         """Called by Orbax when the files are written, before the folder gets its final name."""

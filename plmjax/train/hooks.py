@@ -4,13 +4,13 @@ The loop calls `after_step` of each hook after it has dispatched a step, in orde
 when the run has come to its end.
 """
 
+import collections
 import contextlib
 import dataclasses
-import math
 import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -18,9 +18,10 @@ from etils import epath
 
 from plmjax.errors import UserError
 from plmjax.train.checkpoints import Checkpoints
+from plmjax.train.guard import Guard, GuardConfig, act, bad_update
 from plmjax.train.metrics import MetricsWriter
 from plmjax.train.state import TrainState
-from plmjax.train.step import means
+from plmjax.train.step import BAD_STEPS, means
 from plmjax.types import OVERFLOW, Mean
 
 
@@ -28,7 +29,8 @@ from plmjax.types import OVERFLOW, Mean
 class Event:
     """A step that has been dispatched and need not be finished.
 
-    step: how many updates `state` has seen. metrics: its sums since the last log line.
+    step: how many updates `state` has seen. metrics: its sums since the last log line, and
+      BAD_STEPS.
     tokens: how many positions, padding included, the step's global batch has.
     """
 
@@ -58,6 +60,44 @@ class Preempted(Exception):
         self.signal_number = signal_number
 
 
+class Watch(Hook):
+    """Ends the run, or asks for a rewind, soon after an update for which the device asks it.
+
+    The count of bad updates is fetched of steps that have finished, so that the device never
+    waits. It is that of a fixed number of steps back and not of whatever is ready, so that all
+    processes leave the loop after the same dispatch.
+    """
+
+    def __init__(self, config: GuardConfig, behind: int):
+        """`behind`: of how many steps back the count is fetched."""
+        self._config = config
+        self._behind = behind
+        self._counts = collections.deque()
+        self._seen = 0
+        self._newest: Guard | None = None
+
+    def after_step(self, event: Event) -> None:
+        """Looks at a step that is behind; if it was bad, at all until now."""
+        self._newest = event.state.guard
+        self._counts.append(event.metrics[BAD_STEPS].sum)
+        if len(self._counts) <= self._behind:
+            return
+        count = int(jax.device_get(self._counts.popleft()))
+        if count > self._seen:
+            self._seen = count
+            self.flush()
+
+    def flush(self) -> None:
+        """Looks at all steps until now; waits for the last.
+
+        Raises:
+          RewindAsked, UserError: as `plmjax.train.guard.act`.
+        """
+        bad = None if self._newest is None else bad_update(self._newest)
+        if bad is not None:
+            act(bad, self._config)
+
+
 class Log(Hook):
     """Writes the means of each window of `every` steps, and prints the progress line.
 
@@ -74,13 +114,26 @@ class Log(Hook):
         last_step: int,
         learning_rate: Callable[[int], Any],
         say: Callable[[str], None],
+        rewound_to: Sequence[int] = (),
     ):
-        """`learning_rate`: of a step count; the update from t to t+1 uses learning_rate(t)."""
+        """Logs from `first_step` on.
+
+        Args:
+          writer: where to.
+          every: steps that a record covers.
+          first_step: how many updates are made already.
+          last_step: where the run ends.
+          learning_rate: of a count of updates that were made; the one after t of them uses
+            learning_rate(t).
+          say: prints the progress line.
+          rewound_to: the steps to which the run has gone back, one for each rewind.
+        """
         self._writer = writer
         self._every = every
         self._last_step = last_step
         self._learning_rate = learning_rate
         self._say = say
+        self._rewound_to = rewound_to
         self._pending: Event | None = None
         self._seen = (first_step, time.monotonic(), 0)
         self._tokens = 0
@@ -101,13 +154,7 @@ class Log(Hook):
         if self._pending is None:
             return
         event, self._pending = self._pending, None
-        values = means(event.metrics)
-        if not math.isfinite(values["loss"]):
-            raise UserError(
-                f"the loss is {values['loss']} at step {event.step}; this window was not saved."
-                " Lower config.optimizer.learning_rate, lengthen its warm-up, or use float32"
-            )
-        values["learning_rate"] = float(self._learning_rate(event.step - 1))
+        values = self._values(event)
         now, (step, then, tokens) = time.monotonic(), self._seen
         seconds = max(now - then, 1e-9)
         rates = {
@@ -122,6 +169,20 @@ class Log(Hook):
         )
         left = (self._last_step - event.step) / max(rates["steps_per_second"], 1e-9)
         self._say(progress_line(event.step, self._last_step, values, rates, left))
+
+    def _values(self, event: Event) -> dict[str, float]:
+        """What is logged of a window; its means leave bad steps out, and if all are there are none.
+
+        A bad update leaves the optimizer's count where it was, and so the learning rate.
+        """
+        values = means(event.metrics)
+        bad = round(values.get(BAD_STEPS, 0.0))
+        if not float(event.metrics["loss"].weight):
+            values = {BAD_STEPS: values[BAD_STEPS]}
+        values["learning_rate"] = float(self._learning_rate(max(event.step - 1 - bad, 0)))
+        if rewinds := sum(step < event.step for step in self._rewound_to):
+            values["rewinds"] = float(rewinds)
+        return values
 
 
 class Evaluate(Hook):
@@ -172,16 +233,28 @@ class Save(Hook):
         evaluate: Evaluate | None,
         stop: "StopSignal",
         *,
+        watch: Watch | None = None,
         every: int,
         last_step: int,
         monitor: str,
     ):
-        """`monitor`: the held-out metric by which the best checkpoint is known."""
+        """Saves to `checkpoints`.
+
+        Args:
+          checkpoints: of the run.
+          writer, log, evaluate: what has to be written first.
+          stop: asks for a save, and the end.
+          watch: has to see a step before it is saved.
+          every: steps from one save to the next.
+          last_step: where the run ends.
+          monitor: the held-out metric by which the best checkpoint is known.
+        """
         self._checkpoints = checkpoints
         self._writer = writer
         self._log = log
         self._evaluate = evaluate
         self._stop = stop
+        self._watch = watch
         self._every = every
         self._last_step = last_step
         self._monitor = monitor
@@ -191,10 +264,13 @@ class Save(Hook):
 
         Raises:
           Preempted: after a save that a signal asked for.
+          RewindAsked, UserError: as `Watch.flush`, instead of a save.
         """
         asked = self._stop.received
         if not asked and event.step % self._every and event.step != self._last_step:
             return
+        if self._watch:
+            self._watch.flush()
         self._log.flush()
         self._writer.flush()
         self._checkpoints.save(event.step, event.state, self._monitored(event.step))
@@ -294,6 +370,8 @@ def progress_line(
             parts.append(f"{name.replace('_', ' ')} {value:.4f}")
         elif name == OVERFLOW and value:
             parts.append(f"{value:.2g} targets an example find no slot")
+        elif name in (BAD_STEPS, "rewinds") and value:
+            parts.append(f"{name.replace('_', ' ')} {value:.0f}")
     parts.append(f"{rates['steps_per_second']:.2f} steps/s")
     parts.append(f"{rates['tokens_per_second']:,.0f} tokens/s")
     parts.append(f"{clock(seconds_left)} left")

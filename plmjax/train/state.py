@@ -12,6 +12,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from plmjax.parallel.rules import RULES, parameter_shardings, replicated
+from plmjax.train.guard import Guard, fresh_guard
 from plmjax.types import OVERFLOW, Mean
 
 
@@ -19,15 +20,17 @@ from plmjax.types import OVERFLOW, Mean
 class TrainState:
     """All that a checkpoint holds. There is no iterator state: batches are a function of the step.
 
-    step: int32 scalar, how many updates were made.
+    step: int32 scalar, how many updates were made, bad ones that were left out included.
     params: float32 tree. opt_state: optax's.
     metrics: sums since the last log line, so that a resumed run logs the same numbers.
+    guard: by what bad updates are told.
     """
 
     step: jax.Array
     params: Any
     opt_state: optax.OptState
     metrics: dict[str, Mean]
+    guard: Guard
 
 
 def dummy_batch(spec: dict[str, tuple[tuple[int, ...], Any]]) -> dict[str, np.ndarray]:
@@ -68,6 +71,7 @@ def fresh_state(
         params=params,
         opt_state=optimizer.init(params),
         metrics=dict.fromkeys(metric_names(objective, spec), zero),
+        guard=fresh_guard(),
     )
 
 
@@ -93,8 +97,8 @@ def state_shardings(
         transform_non_params=lambda _: everywhere,
         is_leaf=_is_missing,
     )
-    metrics = jax.tree.map(lambda _: everywhere, state.metrics)
-    return TrainState(everywhere, shardings, opt_state, metrics)
+    metrics, guard = jax.tree.map(lambda _: everywhere, (state.metrics, state.guard))
+    return TrainState(everywhere, shardings, opt_state, metrics, guard)
 
 
 def _lying_as(kept: Any, parameter: NamedSharding) -> Any:

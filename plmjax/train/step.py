@@ -1,6 +1,6 @@
 """The train step and the evaluation step: pure functions, jitted with their shardings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -9,8 +9,12 @@ import jax.numpy as jnp
 import optax
 
 from plmjax.parallel.pipeline import microbatches
+from plmjax.train.guard import STOP_AT_NAN, GuardConfig, judge
 from plmjax.train.state import TrainState
 from plmjax.types import OVERFLOW, Batch, Loss, Mean
+
+BAD_STEPS = "bad_steps"
+"""Metric: how many updates since step 0 were bad and not made; a count, and no mean of a window."""
 
 
 def train_step(
@@ -21,6 +25,8 @@ def train_step(
     accumulate: int,
     log_every: int,
     narrowed: Callable[[Any], Any] = lambda params: params,
+    guard: GuardConfig = STOP_AT_NAN,
+    phase_starts: Sequence[int] = (),
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Mean]]]:
     """One update.
 
@@ -34,10 +40,13 @@ def train_step(
       narrowed: makes of the state's parameters those that the loss is computed with, once a step;
         see `plmjax.train.precision.bfloat16_kernels`. Their gradients are added up in float32 and
         move the state's.
+      guard: which updates are bad. A bad one leaves parameters, optimizer state and metric sums as
+        they were, and the step goes on, so that the batch is a function of the step still.
+      phase_starts: see `plmjax.train.guard.judge`.
 
     Returns:
       A function from state and batch to the next state and the metric sums since the last
-      multiple of `log_every`.
+      multiple of `log_every`, with BAD_STEPS beside them.
     """
 
     def objective_loss(params: Any, batch: Batch, rows: Any, weights: dict, key: jax.Array):
@@ -63,20 +72,31 @@ def train_step(
 
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        gradient_norm = optax.global_norm(grads)
+        bad, watched = judge(state.guard, guard, phase_starts, state.step, total, gradient_norm)
         one = jnp.ones((), jnp.float32)
         news = {
             "loss": Mean(total, one),
             **{f"{name}_loss": term for name, term in loss.terms.items()},
             **loss.metrics,
             **overflow,
-            "gradient_norm": Mean(optax.global_norm(grads), one),
+            "gradient_norm": Mean(gradient_norm, one),
         }
         fresh = state.step % log_every == 0
         olds = jax.tree.map(lambda old: jnp.where(fresh, 0.0, old), state.metrics)
         metrics = {name: olds[name] + news[name] for name in news}
-        return TrainState(state.step + 1, params, opt_state, metrics), metrics
+        params, opt_state, metrics = _chosen(
+            bad, (state.params, state.opt_state, olds), (params, opt_state, metrics)
+        )
+        state = TrainState(state.step + 1, params, opt_state, metrics, watched)
+        return state, metrics | {BAD_STEPS: Mean(watched.bad_steps.astype(jnp.float32), one)}
 
     return step
+
+
+def _chosen(first: jax.Array, ones: Any, others: Any) -> Any:
+    """The tree `ones` where the bool scalar `first` is set, else `others`."""
+    return jax.tree.map(lambda one, other: jnp.where(first, one, other), ones, others)
 
 
 def _summed(gradient: Callable, params: Any, parts: Any, weights: dict, key: jax.Array) -> Any:

@@ -17,10 +17,11 @@ from etils import epath
 from plmjax.errors import UserError
 
 MAY_CHANGE = (
-    *("checkpoint.", "corpus.cache_dir", "data.prefetch", "mesh.", "sharding."),
+    *("checkpoint.", "corpus.cache_dir", "data.prefetch", "guard.", "mesh.", "sharding."),
     *("train.accumulate", "train.profile_steps"),
 )
-"""Settings that do not change the mathematics; a run may go on with other values."""
+"""Settings that do not change the mathematics; a run may go on with other values. Those of the
+guard do, once there is a bad update: a run that has ended at one goes on with another policy."""
 
 PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers"),
@@ -64,7 +65,9 @@ class Workdir:
             return None
         try:
             run = json.loads(self.run_file.read_text())
-            kinds = {"config": dict, "corpus": dict, "parameters": int, "starts": list}
+            kinds = {"config": dict, "corpus": dict, "parameters": int}
+            kinds |= {"rewinds": list, "starts": list}
+            run.setdefault("rewinds", [])  # which older versions did not write
             wrong = [key for key, kind in kinds.items() if not isinstance(run[key], kind)]
         except (ValueError, KeyError, TypeError) as error:
             wrong = [f"{type(error).__name__}: {error}"]
@@ -142,8 +145,19 @@ class Workdir:
         }
         starts = (self.stored() or {"starts": []})["starts"]
         run = {"config": config, "corpus": corpus, "parameters": parameters}
+        run |= {"rewinds": self.rewinds()}
         self.path.mkdir(parents=True, exist_ok=True)
         write_whole(self.run_file, json.dumps({**run, "starts": [*starts, start]}, indent=1) + "\n")
+
+    def rewinds(self) -> list[dict[str, Any]]:
+        """What `add_rewind` was given since the run began, in order."""
+        return (self.stored() or {"rewinds": []})["rewinds"]
+
+    def add_rewind(self, rewind: Mapping[str, Any]) -> None:
+        """Adds to `run.json` that the run goes back; its batches depend on it from now on."""
+        run = self.stored()
+        run["rewinds"].append(dict(rewind))
+        write_whole(self.run_file, json.dumps(run, indent=1) + "\n")
 
     def _inside(self) -> list[epath.Path]:
         if self.path.exists() and not self.path.is_dir():
@@ -152,14 +166,30 @@ class Workdir:
 
 
 def write_whole(path: epath.Path, text: str) -> None:
-    """Replaces a file at once: whoever reads it sees the old text or the new one."""
+    """Replaces a file at once: whoever reads it sees the old text or the new one.
+
+    On a local disk the new text is there when this returns, even if the machine fails after it.
+    """
     beside = _unfinished(path)
     try:
         beside.write_text(text)
+        _sync(beside)
         beside.replace(path)
+        _sync(path.parent)
     except OSError:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _sync(path: epath.Path) -> None:
+    """Waits until a local file or folder is on the disk."""
+    if "://" in str(path):
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _unfinished(path: epath.Path) -> epath.Path:

@@ -1,12 +1,15 @@
 """Which checkpoints stay, and what the remains of interrupted deletions do: nothing."""
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from plmjax.errors import UserError
 from plmjax.train.checkpoints import CheckpointConfig, Checkpoints, check_space, complete_steps
+from plmjax.train.guard import Guard, fresh_guard
 
 MONITOR = {1: 3.0, 2: 1.0, 3: None, 4: 2.0, 5: None, 6: 2.5, 7: 9.0}
 
@@ -83,6 +86,43 @@ def test_an_unfinished_save_is_not_a_checkpoint(tmp_path):
     checkpoints.save(2, state(2), None)
     checkpoints.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
+
+
+@flax.struct.dataclass
+class Older:
+    """A state before there was a field for what bad updates are told by."""
+
+    step: jax.Array
+    params: dict
+    opt_state: tuple
+
+
+@flax.struct.dataclass
+class Newer(Older):
+    guard: Guard
+
+
+def test_a_checkpoint_of_an_older_version_is_filled_in(tmp_path):
+    params, said = {"a": {"b": jnp.arange(6.0).reshape(2, 3)}}, []
+    older = Older(jnp.int32(5), params, optax.adam(1e-3).init(params))
+    first = Checkpoints(tmp_path, CheckpointConfig())
+    first.save(5, older, None)
+    first.close()
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    newer = Newer(older.step, params, older.opt_state, fresh_guard())
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), newer)
+    second = Checkpoints(tmp_path, CheckpointConfig(), said.append)
+    found = second.restore(second.newest_intact(), like, {"guard": fresh_guard})
+    assert jax.tree.structure(found) == jax.tree.structure(newer)
+    jax.tree.map(np.testing.assert_array_equal, found, newer)
+    assert said == ["checkpoint 5 has no guard yet: it begins now"]
+    # The next one has it, and is read as it is.
+    second.save(6, found.replace(guard=found.guard.replace(bad_steps=jnp.int32(3))), None)
+    second.close()
+    third = Checkpoints(tmp_path, CheckpointConfig(), said.append)
+    assert third.restore(third.newest_intact(), like, {"guard": fresh_guard}).guard.bad_steps == 3
+    assert len(said) == 1
+    third.close()
 
 
 def test_space_is_asked_for_all_that_is_kept(tmp_path, monkeypatch):

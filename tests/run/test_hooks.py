@@ -1,5 +1,6 @@
 """What must have been written before a checkpoint counts, without which a resumed run lacks it."""
 
+import dataclasses
 import types
 
 import jax.numpy as jnp
@@ -7,6 +8,7 @@ import pytest
 
 from plmjax.errors import UserError
 from plmjax.train import hooks
+from plmjax.train.guard import NAN, GuardConfig, RewindAsked, fresh_guard
 from plmjax.train.metrics import FILE, MetricsWriter, read_records
 from plmjax.types import Mean
 
@@ -74,13 +76,71 @@ def test_a_signal_saves_after_the_step_that_was_made(run):
     assert run.checkpoints.saves[5] == [2, 4, 4]
 
 
-def test_a_loss_that_is_not_a_number_is_not_saved(run):
-    step_through(run, range(1, 6))
-    for hook in run.hooks[:2]:
-        hook.after_step(event(6, float("nan")))
-    with pytest.raises(UserError, match="the loss is nan at step 6"):
-        run.hooks[2].after_step(event(6, float("nan")))
-    assert list(run.checkpoints.saves) == [3]
+def watched(step: int, bad_at: int) -> hooks.Event:
+    """The event of a step of a run whose update of step `bad_at` asks for the host."""
+    guard = fresh_guard()
+    if step >= bad_at:
+        what = (jnp.int32(NAN), jnp.int32(bad_at), jnp.float32(jnp.nan), jnp.float32(jnp.inf))
+        keys = ("reason", "bad_step", "bad_loss", "bad_norm")
+        guard = guard.replace(**dict(zip(keys, what, strict=True)))
+    found = event(step)
+    count = Mean(jnp.float32(step >= bad_at), jnp.float32(1))
+    state = types.SimpleNamespace(params=None, guard=guard)
+    return dataclasses.replace(found, state=state, metrics=found.metrics | {"bad_steps": count})
+
+
+@pytest.mark.parametrize("bad_at, ends_at", [(2, 3), (4, 6), (7, 9), (8, 9), (10, 12), (13, 13)])
+def test_a_bad_update_ends_the_run_soon_and_is_not_saved(run, bad_at, ends_at):
+    """Four steps later at the latest, and before the next save, which is every third step."""
+    watch = hooks.Watch(GuardConfig(), behind=3)
+    run.hooks[2]._watch = watch
+    for step in range(1, ends_at):
+        for hook in [watch, *run.hooks]:
+            hook.after_step(watched(step, bad_at))
+    with pytest.raises(UserError, match=f"the update of step {bad_at} is bad: the loss is nan"):
+        for hook in [watch, *run.hooks]:
+            hook.after_step(watched(ends_at, bad_at))
+    assert all(step < bad_at for step in run.checkpoints.saves)
+
+
+@pytest.mark.parametrize("behind", [1, 3])
+def test_between_saves_the_run_ends_so_many_steps_later(behind):
+    watch = hooks.Watch(GuardConfig(on_nan="rewind"), behind=behind)
+    for step in range(1, 50):
+        if step == 40 + behind:
+            with pytest.raises(RewindAsked, match="step 40"):
+                watch.after_step(watched(step, 40))
+            break
+        watch.after_step(watched(step, 40))
+    assert step == 40 + behind
+
+
+def test_a_window_of_bad_steps_has_no_means(run):
+    log = run.hooks[0]
+    nothing = {"loss": Mean(jnp.float32(0), jnp.float32(0))}
+    count = {"bad_steps": Mean(jnp.float32(3), jnp.float32(1))}
+    asked = []
+    log._learning_rate = lambda step: asked.append(step) or 0.1
+    log._rewound_to = [2, 2, 6]
+    log.after_step(dataclasses.replace(event(6), metrics=nothing | count))
+    log.flush()
+    (record,) = read_records(run.file)
+    speeds = {key for key in record if key.startswith("speed/")}
+    assert {k: v for k, v in record.items() if k not in speeds} == {
+        "step": 6,
+        "train/bad_steps": 3.0,
+        "train/learning_rate": 0.1,
+        "train/rewinds": 2.0,
+    }
+    assert asked == [2]  # of 6 updates 3 were made, and the last of them after 2
+
+
+def test_the_progress_line_counts_what_was_bad():
+    rates = {"steps_per_second": 1.0, "tokens_per_second": 8.0}
+    line = hooks.progress_line(6, 13, {"loss": 2.0, "bad_steps": 0.0}, rates, 5.0)
+    assert "bad" not in line
+    line = hooks.progress_line(6, 13, {"bad_steps": 3.0, "rewinds": 2.0}, rates, 5.0)
+    assert "  bad steps 3  rewinds 2  " in line
 
 
 def test_a_resumed_run_drops_later_records_and_half_a_line(tmp_path):
