@@ -26,7 +26,9 @@ class TransformerConfig:
     attention: the kind of self-attention, one of `plmjax.nn.efficient.kinds`.
     mask_value: what is added to the scores of keys that may not be attended to.
     dtype: of matrix products and activations; parameters are float32 always.
-    scan: whether layers are stacked and scanned. remat: a name of REMAT_POLICIES.
+    scan: whether layers are stacked and scanned. remat: what the backward pass computes again and
+      does not keep: none; attention (what is [L, M] in it); dots (all but products with weights);
+      full (all but each layer's input). See `plmjax.nn.stack.REMAT_POLICIES`.
 
     pooler, token_types, languages, groups: as of BERT; families that have them make them fields.
     own_attention: whether the family has its own kind, and no other is a choice.

@@ -7,7 +7,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.ad_checkpoint import checkpoint_name
 
 from plmjax.errors import UserError
 from plmjax.nn.efficient.linformer import shared_projection
@@ -17,18 +16,11 @@ from plmjax.parallel.pipeline import stages
 from plmjax.parallel.rules import LAYERS
 from plmjax.types import Train
 
-_INPUT = "layer_input"
 REMAT_POLICIES = {
     "none": None,
     "attention": None,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "full": jax.checkpoint_policies.nothing_saveable,
-    "offload": jax.checkpoint_policies.save_and_offload_only_these_names(
-        names_which_can_be_saved=[],
-        names_which_can_be_offloaded=[_INPUT],
-        offload_src="device",
-        offload_dst="pinned_host",
-    ),
 }
 """What the backward pass keeps of each layer, and what it computes again; from much to little.
 
@@ -38,7 +30,6 @@ attention: all but what attention has for pairs of places, [L, M], which is chea
   without pairs, what stands between the projections.
 dots: the layer's input and the results of matrix products with weights.
 full: the layer's input; a third more work.
-offload: the same, in the memory of the host; for devices that copy while they compute.
 """
 
 
@@ -178,8 +169,6 @@ class Stack(nn.Module):
         the same as an output or None."""
 
         def body(block: nn.Module, x_BLD: Any, number: jax.Array) -> tuple[Any, Any]:
-            if self.remat == "offload":
-                x_BLD = jax.tree.map(lambda x: checkpoint_name(x, _INPUT), x_BLD)
             x_BLD = block(x_BLD, visible.replace(layer=number), train)
             return x_BLD, (x_BLD if all_hidden else None)
 

@@ -43,5 +43,4 @@ def compiled_train_step(
         "donated": memory.alias_size_in_bytes,
         "temporary": memory.temp_size_in_bytes,
         "outputs": memory.output_size_in_bytes,
-        "host_temporary": memory.host_temp_size_in_bytes,
     }

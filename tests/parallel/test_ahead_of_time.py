@@ -115,19 +115,6 @@ def test_the_largest_fit_at_their_published_scale(model, rows, length, topology,
 
 
 @pytest.mark.slow
-def test_offloaded_inputs_of_layers_are_in_the_hosts_memory():
-    """BERT base, 512 rows of 128 tokens on each of 4 chips: 12 layers' inputs in bfloat16."""
-    options = {"topology": "v5e:2x2", "rows": 2048}
-    kept, moved = (
-        compiled("bert:base", 128, 4, 1, 1, remat=remat, **options) for remat in ("full", "offload")
-    )
-    inputs = 12 * 512 * 128 * 768 * 2
-    assert kept["host_temporary"] == 0
-    assert 0.9 * inputs <= moved["host_temporary"] <= 1.3 * inputs
-    assert moved["temporary"] <= kept["temporary"] - 0.7 * inputs
-
-
-@pytest.mark.slow
 def test_stages_hold_their_layers_alone():
     """GPT-2 in four stages of six layers, each on 16 chips that split rows, weights and heads."""
     found = compiled("gpt:gpt2-medium", 512, 4, 2, 2, 1, 4)

@@ -37,8 +37,8 @@ STAGES = {
 }
 # Family, mesh and number of microbatches: every objective, every mesh.
 QUICK = {
-    "bert": ("bert / data 8 / 2", "bert / fsdp 4, tensor 2 / 2", "bert / tensor 8 / 1"),
     "stages": ("bert / pipeline 2, fsdp 2, tensor 2 / 2", "modernbert / pipeline 2, data 4 / 1"),
+    "bert": ("bert / data 8 / 2", "bert / fsdp 4, tensor 2 / 2"),
     "others": (
         "gpt / data 2, tensor 2, sequence 2 / 1",
         "t5 / tensor 8 / 1",
