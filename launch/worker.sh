@@ -15,7 +15,10 @@ python=${PLMJAX_PYTHON:-.venv/bin/python}
 patience=${PLMJAX_PATIENCE:-600} # seconds that stop waits
 
 is_running() {
-  [[ -f $state/pid && ! -f $state/code ]] && kill -0 "$(<"$state/pid")" 2>/dev/null
+  [[ -f $state/pid && ! -f $state/code ]] || return
+  # Not kill -0: it finds zombies, and after a restart another process of that number.
+  local found
+  found=$(ps -o stat=,args= -p "$(<"$state/pid")") && [[ $found != Z* && $found == *plmjax.main* ]]
 }
 
 start() {
@@ -24,13 +27,14 @@ start() {
     exit 2
   fi
   mkdir -p "$state"
-  rm -f "$state/code"
+  rm -f "$state/code" "$state/pid"
   # The trap keeps this shell alive when `stop` signals the group, so that the code is written.
   # shellcheck disable=SC2016
   setsid bash -c 'trap : TERM; state=$1 python=$2; shift 2
+    echo $$ >"$state/pid"
     "$python" -m plmjax.main "$@" >>"$state/log" 2>&1
     echo $? >"$state/code"' run "$state" "$python" "$@" </dev/null >/dev/null 2>&1 &
-  echo $! >"$state/pid"
+  until [[ -s $state/pid ]]; do sleep 0.1; done
   echo started
 }
 
@@ -38,7 +42,7 @@ stop() {
   if is_running; then
     kill -TERM -- "-$(<"$state/pid")"
     for ((second = 0; second < patience; second++)); do
-      [[ -f $state/code ]] && break
+      is_running || break
       sleep 1
     done
   fi
