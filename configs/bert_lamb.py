@@ -50,7 +50,7 @@ def get_config(argument=None):
     config.optimizer.weight_decay = 0.01
 
     config.train.steps = 7038 if first else 1563
-    config.train.accumulate = 16 if first else 32
+    config.train.accumulate = 16 if first else 64
     config.train.log_every = 10
     config.evaluation.every = 500
     config.checkpoint.every = 200

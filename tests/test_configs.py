@@ -47,11 +47,19 @@ def get_config(name: str):
     return module.get_config
 
 
-def cases() -> list[tuple[str, str | None]]:
+QUICK = {"quickstart.py", "bert.py", "family.py"}
+"""Files of which all arguments are tried every time; of the others, the first."""
+
+
+def cases() -> list:
     files = sorted(path.name for path in CONFIGS.glob("*.py"))
-    return [(name, None) for name in files if name not in NEEDS_ARGUMENT] + [
-        (name, argument) for name, arguments in ARGUMENTS.items() for argument in arguments
+    first = [pytest.param(name, None) for name in files if name not in NEEDS_ARGUMENT]
+    others = [
+        pytest.param(name, argument, marks=[] if name in QUICK else pytest.mark.slow)
+        for name, arguments in ARGUMENTS.items()
+        for argument in arguments
     ]
+    return first + others
 
 
 def test_every_file_that_takes_an_argument_has_its_arguments_above():
@@ -94,6 +102,7 @@ PARAMETERS = {
 """Parameters of the published models, head included (computed from transformers' configs)."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", PARAMETERS)
 def test_the_published_models_are_of_the_published_size(given):
     name, _, argument = given.partition(":")
@@ -121,7 +130,7 @@ def test_a_published_scale_fits_the_mesh_of_its_slice(given, topology):
     name, _, argument = given.removeprefix("configs/").partition(":")
     settings = experiment.read_settings(get_config(name)(argument))
     model = model_config(experiment.drafted(settings, None))
-    assert f"TPU {topology}" in Path(CONFIGS / name).read_text(), "the docstring names the slice"
+    assert f"TPU {topology}" in (CONFIGS / name).read_text(), "the docstring names the slice"
     chips = math.prod(int(size) for size in re.findall(r"\d+", topology.partition(":")[2]))
     sizes = {axis: getattr(settings.mesh, axis) for axis in AXES}
     open_axes = [axis for axis, size in sizes.items() if size == -1]

@@ -13,13 +13,13 @@ TEXTS = (
     "pack my box with five dozen liquor jugs",
     "清华大学 的 学生 爱 北京",
 )
-SIZES = {"wordpiece": 100, "gpt2": 300, "roberta": 300, "t5": 150}
+SIZES = {"wordpiece": 100, "gpt2": 300, "roberta": 300, "t5": 150, "xlnet": 56}
 """What there is text for."""
 
 
 @pytest.mark.parametrize("kind", TRAINABLE)
 def test_special_tokens_are_where_training_puts_them(kind):
-    size = SIZES.get(kind, 54)
+    size = SIZES.get(kind, 50)
     trained = train_tokenizer(kind, lambda: TEXTS * 5, size)
     stand_in = stand_in_tokenizer(kind, size)
     assert stand_in.vocab_size == trained.vocab_size
