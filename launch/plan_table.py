@@ -42,17 +42,8 @@ PLANS = (
 )
 """Configs at published scale, and the slice that each is meant for."""
 
-FIELDS = {
-    "devices": "devices",
-    "peak": "memory.peak_bytes",
-    "hbm": "memory.hbm_bytes",
-    "fits": "fits",
-    "step": "estimate.step_seconds",
-    "mfu": "estimate.mfu",
-}
-"""Where plmjax.plan --json has what the table shows."""
-
-HEAD = ("config", "slice", "chips", "GiB a chip", "fits", "step (estimate)", "MFU (estimate)")
+HEAD = ("config", "slice", "devices", "GiB each", "fits", "step", "MFU", "days")
+"""The table's columns; the last three are estimates."""
 
 ONLY = flags.DEFINE_string("only", "", "Only configs in which this regex is found.")
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the calls and stop.")
@@ -65,38 +56,33 @@ def command(config: str, topology: str) -> list[str]:
 
 
 def planned(config: str, topology: str) -> dict[str, Any]:
-    """What plmjax.plan says, by the names of FIELDS.
+    """What plmjax.plan says of a config.
 
     Raises:
-      RuntimeError: if it says nothing.
+      RuntimeError: if it comes to no verdict.
     """
     done = subprocess.run(command(config, topology), capture_output=True, text=True)
     if done.returncode not in (0, 1):  # 1: it does not fit
         said = (done.stderr.strip() or "nothing").splitlines()[-1]
         raise RuntimeError(f"{shlex.join(command(config, topology))} says {said}")
-    found = json.loads(done.stdout)
-    return {name: _field(found, path) for name, path in FIELDS.items()}
+    figures = json.loads(done.stdout)
+    if figures["failures"]:
+        raise RuntimeError(f"{config}: {figures['verdict']}")
+    return figures
 
 
-def _field(found: Mapping[str, Any], path: str) -> Any:
-    for key in path.split("."):
-        if key not in found:
-            raise RuntimeError(f"plmjax.plan has no {path}; there are {', '.join(found)}")
-        found = found[key]
-    return found
-
-
-def line(config: str, topology: str, found: Mapping[str, Any]) -> str:
-    """A line of the table."""
-    name = config.removeprefix("configs/")
+def line(config: str, topology: str, figures: Mapping[str, Any]) -> str:
+    """A line of the table, from plmjax.plan's figures."""
+    run, phases = figures["run"], figures["phases"]
     cells = [
-        f"`{name}`",
+        f"`{config.removeprefix('configs/')}`",
         topology,
-        f"{found['devices']:,}",
-        f"{found['peak'] / GIB:.1f} of {found['hbm'] / GIB:.0f}",
-        "yes" if found["fits"] else "no",
-        f"{found['step']:.2f} s",
-        f"{found['mfu']:.0%}",
+        f"{figures['devices']:,}",
+        f"{figures['peak_bytes'] / GIB:.1f} of {figures['memory_bytes'] / GIB:.0f}",
+        "yes" if figures["fits"] else "no",
+        ", ".join(f"{phase['estimate']['step_seconds']:.2f} s" for phase in phases),
+        f"{run['estimated_mfu']:.0%}",
+        f"{run['estimated_days']:,.1f}",
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -429,7 +429,9 @@ def test_the_table_s_dry_run_names_a_plan_for_each():
 
 
 def test_a_line_of_the_table_has_all_columns():
-    found = {"devices": 1024, "peak": 50 * 2**30, "hbm": 95 * 2**30, "fits": True}
-    text = line(*PLANS[0], {**found, "step": 1.234, "mfu": 0.456})
+    phases = [{"estimate": {"step_seconds": seconds}} for seconds in (1.234, 5)]
+    figures = {"devices": 1024, "peak_bytes": 50 * 2**30, "memory_bytes": 95 * 2**30, "fits": True}
+    figures |= {"phases": phases, "run": {"estimated_mfu": 0.456, "estimated_days": 1234.56}}
+    text = line(*PLANS[0], figures)
     assert text.count("|") == len(HEAD) + 1
-    assert "| 1,024 | 50.0 of 95 | yes | 1.23 s | 46% |" in text
+    assert text.endswith("| 1,024 | 50.0 of 95 | yes | 1.23 s, 5.00 s | 46% | 1,234.6 |")
