@@ -17,10 +17,10 @@ Published, and what was left open:
     1.5e-4, 3,000 of warm-up, cosine to 1e-5, decay 0.01 (Shoeybi et al. 2019, section 4).
   GPT-3: its table 2.1 and appendix B: batches of 0.5M to 3.2M tokens in rows of 2,048, Adam with
     betas 0.9 and 0.95 and eps 1e-8, decay 0.1, clipping at 1, 300 billion tokens, 375 million of
-    warm-up, documents joined by <|endoftext|> without a mask between them. Not here: its batch
-    grows from 32k tokens over the first 4 to 12 billion, and its cosine reaches a tenth of the peak
-    at 260 billion, where it stays; here it does at the end. Not published: dropout (none here), and
-    the width of the bands (256, see the presets). The hardware is said to be V100.
+    warm-up, a cosine to a tenth of the peak at 260 billion, where it stays, documents joined by
+    <|endoftext|> without a mask between them, V100. Not here: its batch grows from 32k tokens over
+    the first 4 to 12 billion. Not published: dropout (none here), and the width of the bands (256,
+    see the presets).
   CPM-1: batches of 3,072 x 1024 tokens, 20,000 steps, 5,000 of warm-up to 1.5e-4, 64 V100 (its
     README). The decay is not published: linear here, and 0.01 of weight decay.
   PanGu-alpha: rates, second betas, decays and steps are its report's table; rows of 1,024 tokens,
@@ -52,6 +52,7 @@ class Recipe:
     accumulate: int = 1
     schedule: str = "cosine"
     final: float = 0.1
+    until: float = 1.0
     b2: float = 0.95
     eps: float = 1e-8
     decay: float = 0.1
@@ -65,7 +66,7 @@ def gpt2(rate: float, accumulate: int = 1) -> Recipe:
 def gpt3(rows: int, rate: float, accumulate: int = 1) -> Recipe:
     tokens = rows * 2048
     steps, warmup = round(300e9 / tokens), round(375e6 / tokens)
-    return Recipe(rows, 2048, rate, steps, warmup, accumulate, dropout=0.0)
+    return Recipe(rows, 2048, rate, steps, warmup, accumulate, until=26 / 30, dropout=0.0)
 
 
 MEGATRON = Recipe(512, 1024, 1.5e-4, 300_000, 3_000, 2, final=1 / 15, b2=0.999, decay=0.01)
@@ -124,6 +125,7 @@ def get_config(argument=None):
     config.optimizer.learning_rate = recipe.rate
     config.optimizer.schedule = recipe.schedule
     config.optimizer.final_fraction = recipe.final
+    config.optimizer.decay_until = recipe.until
     config.optimizer.warmup_steps = recipe.warmup
     config.optimizer.b2 = recipe.b2
     config.optimizer.eps = recipe.eps
