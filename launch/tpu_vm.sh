@@ -15,14 +15,15 @@
 #
 # --name, --zone and --project, or TPU_NAME, TPU_ZONE and TPU_PROJECT, say which slice; --type and
 # --version, or TPU_TYPE and TPU_VERSION, what kind (gcloud compute tpus accelerator-types list, and
-# versions list). --every=SECONDS is how often watch looks. --dry_run prints the commands.
+# versions list). Of watch, --every=SECONDS is how often it looks, --restarts=N how often it starts the
+# run on a slice that is there (100). --dry_run prints the commands.
 # The workdir and the store have to be where all workers see them, such as gs://.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 name=${TPU_NAME-} zone=${TPU_ZONE-} project=${TPU_PROJECT-}
 type=${TPU_TYPE-} version=${TPU_VERSION-}
-worker=0 every=60 spot=() dry_run=false main_flags=()
+worker=0 every=60 restarts=100 spot=() dry_run=false main_flags=()
 command=${1-}
 
 fail() {
@@ -40,6 +41,7 @@ parse() {
       --version=*) version=${1#*=} ;;
       --worker=*) worker=${1#*=} ;;
       --every=*) every=${1#*=} ;;
+      --restarts=*) restarts=${1#*=} ;;
       --spot) spot=(--spot) ;;
       --dry_run) dry_run=true ;;
       --)
@@ -133,15 +135,18 @@ watch() {
       READY)
         said=$(on_workers all "plmjax/launch/worker.sh status" 2>/dev/null) || said=unreachable
         echo "$(date -u +%FT%TZ) $state $(sort <<<"$said" | uniq -c | tr -s ' \n' ' ')"
-        case $said in
-          *running* | unreachable) ;; # where some have ended and some run, these will end, too
-          *"exited 75"* | *lost* | *idle*) start ;;
-          *exited\ [1-9]*)
-            echo "error: the run has failed; launch/tpu_vm.sh logs shows why" >&2
-            exit 1
-            ;;
-          *) return ;;
-        esac
+        # 75: preempted. 70: this one was well and ended because another was not, or nothing moved.
+        if [[ $said == *running* || $said == unreachable ]]; then
+          : # where some have ended and some run, these will end, too
+        elif grep -qvxE 'exited (0|70|75)|lost|idle' <<<"$said"; then
+          echo "error: the run has failed; launch/tpu_vm.sh logs shows why" >&2
+          exit 1
+        elif grep -qvx 'exited 0' <<<"$said"; then
+          ((restarts-- > 0)) || fail "the run was started --restarts times and has not ended"
+          start
+        else
+          return 0
+        fi
         ;;
       CREATING | STARTING | RESTARTING | REPAIRING) echo "$(date -u +%FT%TZ) $state" ;;
       *)

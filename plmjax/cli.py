@@ -76,7 +76,6 @@ def run(main: Callable[[], int], config: flags.FlagHolder, about: str) -> None:
         logging.set_verbosity(logging.FATAL)
         with _mistakes_in_one_line():
             _settle_memory()
-            _keep_compiled()
             return main()
 
     sys.unraisablehook = _report_unraisable
@@ -120,6 +119,7 @@ def _settle_memory() -> None:
 
     if jax.default_backend() == "cpu":
         keep_freed_memory()
+    _keep_compiled()
 
 
 def _keep_compiled() -> None:

@@ -143,7 +143,7 @@ def played(folder, states, codes):
 next() {{ head -n 1 "{folder}/$1"; sed -i 1d "{folder}/$1"; }}
 case "$*" in
   *describe*) said=$(next states); [[ $said == GONE ]] && exit 1; echo "$said" ;;
-  *status*) next codes ;;
+  *status*) printf '%b\\n' "$(next codes)" ;;
 esac
 """,
     )
@@ -164,6 +164,23 @@ def test_watching_starts_again_what_was_preempted_and_makes_again_what_is_gone(t
         *("describe", "status", "worker.sh start"),
         *("describe", "status", "describe", "status"),
     ]
+
+
+def test_watching_looks_at_all_workers(tmp_path):
+    """One was preempted, the other ended because of it; then one has an error of its own."""
+    codes = ["exited 70\\nexited 75", "exited 0\\nlost", "exited 70\\nexited 1"]
+    path = played(tmp_path, ["READY"] * 3, codes)
+    done = called("launch/tpu_vm.sh", "watch", *SLICE, *KIND, "--every=0", *RUN, **path)
+    assert done.returncode == 1
+    assert "the run has failed" in done.stderr
+    assert sum("worker.sh start" in call for call in calls(tmp_path)) == 2
+
+
+def test_watching_does_not_start_for_ever(tmp_path):
+    path = played(tmp_path, ["READY"] * 3, ["exited 70"] * 3)
+    watch = ["watch", *SLICE, *KIND, "--every=0", "--restarts=2", *RUN]
+    one_line_error(called("launch/tpu_vm.sh", *watch, **path), "started --restarts times")
+    assert sum("worker.sh start" in call for call in calls(tmp_path)) == 2
 
 
 def test_watching_ends_with_a_run_that_fails(tmp_path):
@@ -219,11 +236,19 @@ def slurm(folder, code, *words, **environment):
     return called("bash", "launch/slurm.sbatch", *words, **given)
 
 
-def test_a_job_is_queued_again_when_it_was_preempted(tmp_path):
-    assert slurm(tmp_path, 75, "--config=a").returncode == 0
+@pytest.mark.parametrize("code", [70, 75])
+def test_a_job_is_queued_again_when_it_was_preempted(tmp_path, code):
+    assert slurm(tmp_path, code, "--config=a").returncode == 0
     first, second = calls(tmp_path)
     assert first.endswith("-m plmjax.main --config=a")
     assert second == "scontrol requeue 12"
+
+
+def test_a_job_is_not_queued_again_for_ever(tmp_path):
+    done = slurm(tmp_path, 75, "--config=a", SLURM_RESTART_COUNT=3, PLMJAX_RESTARTS=3)
+    assert done.returncode == 75
+    assert "PLMJAX_RESTARTS times" in done.stderr
+    assert len(calls(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("code", [0, 1, 2])
