@@ -89,6 +89,14 @@ def schedule(
 def _check(config: ScheduleConfig, total_steps: int) -> None:
     if total_steps < 1:
         raise UserError(f"a schedule of {total_steps} steps: expected 1 or more")
+    if not 0 < config.decay_until <= 1:
+        raise UserError(
+            f"decay_until={config.decay_until} is a fraction of the run: expected more than 0, to 1"
+        )
+    if config.decay_until != 1 and config.name == "constant":
+        raise UserError(
+            f"schedule 'constant' has no decay, and decay_until={config.decay_until} was given"
+        )
     if config.learning_rate < 0:
         raise UserError(f"learning_rate={config.learning_rate} is negative")
     if not 0 <= config.final_fraction <= 1:
@@ -101,14 +109,6 @@ def _check(config: ScheduleConfig, total_steps: int) -> None:
         raise UserError(
             f"schedule '{config.name}' has no power, and power={config.power} was given; "
             "'polynomial' has one"
-        )
-    if not 0 < config.decay_until <= 1:
-        raise UserError(
-            f"decay_until={config.decay_until} is a fraction of the run: expected more than 0, to 1"
-        )
-    if config.decay_until != 1 and config.name == "constant":
-        raise UserError(
-            f"schedule 'constant' has no decay, and decay_until={config.decay_until} was given"
         )
     if config.final_fraction and config.name == "constant":
         raise UserError(

@@ -123,6 +123,9 @@ def test_python_ints_and_traced_steps_give_the_same():
     [
         ({"name": "lineer"}, "did you mean 'linear'"),
         ({"warmup_steps": 1001}, "1000 steps of the run"),
+        ({"name": "constant", "decay_until": 0.5}, "has no decay"),
+        ({"decay_until": 0.0}, "fraction of the run"),
+        ({"warmup_steps": 500, "decay_until": 0.4}, "within the 500 steps of warm-up"),
         ({"warmup_steps": -1}, "expected 0 to"),
         ({"warmup_steps": 5, "warmup_fraction": 0.1}, "both given"),
         ({"warmup_fraction": 10.0}, "there is warmup_steps"),
@@ -131,9 +134,6 @@ def test_python_ints_and_traced_steps_give_the_same():
         ({"power": 0.0}, "more than 0"),
         ({"name": "cosine", "power": 2.0}, "'polynomial' has one"),
         ({"name": "constant", "final_fraction": 0.1}, "does not end"),
-        ({"name": "constant", "decay_until": 0.5}, "has no decay"),
-        ({"decay_until": 0.0}, "fraction of the run"),
-        ({"warmup_steps": 500, "decay_until": 0.4}, "within the 500 steps of warm-up"),
     ],
 )
 def test_mistakes_are_one_clear_line(changes, says):
