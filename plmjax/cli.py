@@ -25,14 +25,17 @@ INTERRUPTED = 130  # what shells give a command that Ctrl-C has ended
 
 _CONFIG, _OVERRIDE = r"--?config(=|$)", r"--?(no)?config\."
 _PRINT_CONFIG = "print_config"
+_CACHE, _CACHE_GIB = "compilation_cache", "compilation_cache_gib"
 _EXAMPLE = "for example --config=configs/quickstart.py"
 # The parsers that absl will use, asked first, since their messages do not say what was expected.
 _PARSERS = {int: flags.IntegerParser(), float: flags.FloatParser(), bool: flags.BooleanParser()}
 
 
 def define_config_flag() -> flags.FlagHolder:
-    """Defines `--config=FILE.py[:ARGUMENT]`, its overrides, and `--print_config`."""
+    """Defines `--config=FILE.py[:ARGUMENT]`, its overrides, and the flags of every such verb."""
     flags.DEFINE_bool(_PRINT_CONFIG, False, "Print the config with all overrides, and stop.")
+    flags.DEFINE_string(_CACHE, "", "Where compiled programs are kept; none for nowhere.")
+    flags.DEFINE_float(_CACHE_GIB, 8.0, "GiB of compiled programs, at most.", lower_bound=0.001)
     return config_flags.DEFINE_config_file(
         "config", None, "A config file, with its argument after a colon: configs/bert.py:base."
     )
@@ -116,6 +119,15 @@ def _settle_memory() -> None:
 
     if jax.default_backend() == "cpu":
         keep_freed_memory()
+    _keep_compiled()
+
+
+def _keep_compiled() -> None:
+    from plmjax.parallel.compilation_cache import GIB, keep_compiled
+
+    folder, gib = flags.FLAGS[_CACHE].value, flags.FLAGS[_CACHE_GIB].value
+    if reason := keep_compiled(folder, round(gib * GIB)):
+        print(f"{reason}; --{_CACHE}=FOLDER names another place", file=sys.stderr, flush=True)
 
 
 def _report_unraisable(unraisable: Any) -> None:

@@ -4,6 +4,9 @@
 --config.SECTION.KEY=VALUE     overrides a setting, for example --config.train.steps=1000
 --workdir=FOLDER               where the run lives (default: runs/ and the config's name);
                                started again with the same folder, the run resumes
+--compilation_cache=FOLDER     where compiled programs are kept for the next start (default
+                               ~/.cache/plmjax/compiled; none keeps none)
+--compilation_cache_gib=N      how much of them (default 8); those unused the longest go first
 --profile_steps=A:B            records steps A+1 to B for xprof
 --print_config                 prints the config with all overrides and stops
 """

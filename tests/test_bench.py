@@ -102,17 +102,3 @@ def test_what_to_measure_must_be_known():
     assert done.returncode == 2
     assert "got stepp" in done.stderr
     assert done.stderr.count("\n") == 1
-
-
-def test_the_sweep_starts_every_combination():
-    command = [sys.executable, "launch/sweep.py", "--config=configs/quickstart.py", "--dry_run"]
-    command += ["--set=optimizer.learning_rate=1e-3,2e-3", "--set=seed=0,1,2"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    lines = done.stdout.splitlines()
-    assert done.returncode == 0
-    assert len(set(lines)) == 6
-    assert "--workdir=runs/sweep/learning_rate=2e-3,seed=1 " in lines[4] + " "
-    assert "--config.optimizer.learning_rate=2e-3 --config.seed=1" in lines[4]
-    wrong = subprocess.run([*command, "--set=seed"], capture_output=True, text=True)
-    assert wrong.returncode == 1
-    assert wrong.stderr.startswith("error: --set=seed;")

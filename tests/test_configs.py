@@ -1,17 +1,30 @@
-"""Every config file builds, for every argument it takes."""
+"""Every config file builds, for every argument it takes, and at published scale on its mesh."""
 
+import dataclasses
 import importlib.util
 import inspect
+import math
+import re
 from pathlib import Path
 
 import pytest
 
+from launch.plan_table import PLANS
 from plmjax import experiment
+from plmjax.experiment import model_config
 from plmjax.families import FAMILIES
-from plmjax.models import bert
+from plmjax.models import albert, bart, bert, gpt, nezha, t5
+from plmjax.parallel.mesh import AXES, MeshConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 ARGUMENTS = {
+    "albert.py": [*albert.PRESETS],
+    "bart.py": [*bart.PRESETS],
+    "bert_lamb.py": ["large", "large,phase=2", "base,phase=1"],
+    "gpt.py": [*gpt.PRESETS, "gpt2-small,seq_len=512"],
+    "nezha.py": [*nezha.PRESETS, "large-zh,masking=whole_word"],
+    "roberta.py": ["base", "large"],
+    "t5.py": [*t5.PRESETS],
     "bert.py": [*bert.PRESETS, "base,seq_len=512", "seq_len=64"],
     # XLNet has no masking yet; a WordPiece has no sentinels for T5's.
     "family.py": [
@@ -34,11 +47,19 @@ def get_config(name: str):
     return module.get_config
 
 
-def cases() -> list[tuple[str, str | None]]:
+QUICK = {"quickstart.py", "bert.py", "family.py"}
+"""Files of which all arguments are tried every time; of the others, the first."""
+
+
+def cases() -> list:
     files = sorted(path.name for path in CONFIGS.glob("*.py"))
-    return [(name, None) for name in files if name not in NEEDS_ARGUMENT] + [
-        (name, argument) for name, arguments in ARGUMENTS.items() for argument in arguments
+    first = [pytest.param(name, None) for name in files if name not in NEEDS_ARGUMENT]
+    others = [
+        pytest.param(name, argument, marks=[] if name in QUICK else pytest.mark.slow)
+        for name, arguments in ARGUMENTS.items()
+        for argument in arguments
     ]
+    return first + others
 
 
 def test_every_file_that_takes_an_argument_has_its_arguments_above():
@@ -51,6 +72,8 @@ def test_every_file_that_takes_an_argument_has_its_arguments_above():
 def test_a_config_builds(name, argument):
     config = get_config(name)(*([] if argument is None else [argument]))
     settings = experiment.read_settings(config)
+    # One device is enough to build; which mesh a slice has is a test of its own.
+    settings = dataclasses.replace(settings, mesh=MeshConfig())
     given = {"model": {"dtype": "float32"}}  # not measured anew for each
     plan = experiment.build(experiment.resolved(settings, None, given))
     assert plan.parameter_count() > 0
@@ -65,3 +88,64 @@ def test_the_sizes_are_those_of_the_preset(preset):
     model = get_config("bert.py")(preset).model
     assert model.num_layers == bert.PRESETS[preset].num_layers
     assert model.hidden_size == bert.PRESETS[preset].hidden_size
+
+
+PARAMETERS = {
+    "bert_lamb.py:large": 336_226_108,
+    "roberta.py:large": 355_412_057,
+    "albert.py:xxlarge": 223_158_450,
+    "bart.py:large": 406_291_456,
+    "t5.py:11b": 11_307_321_344 - 28 * 1024,  # its table is published with 28 rows of padding
+    "gpt.py:gpt2-xl": 1_557_611_200,
+    "gpt.py:cpm-large": 2_597_073_920,
+}
+"""Parameters of the published models, head included (computed from transformers' configs)."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("given", PARAMETERS)
+def test_the_published_models_are_of_the_published_size(given):
+    name, _, argument = given.partition(":")
+    settings = experiment.read_settings(get_config(name)(argument))
+    settings = dataclasses.replace(settings, mesh=MeshConfig())
+    plan = experiment.build(experiment.drafted(settings, None))
+    assert plan.parameter_count() == PARAMETERS[given]
+
+
+def test_batches_and_steps_are_the_published_ones():
+    """By tokens, as the papers count them."""
+    for size, millions in {"125m": 0.5, "1.3b": 1, "13b": 2, "175b": 3.2}.items():
+        config = get_config("gpt.py")(f"gpt3-{size}")
+        tokens = config.data.batch_size * config.data.seq_len
+        assert tokens == pytest.approx(millions * 1e6, rel=0.05)
+        assert tokens * config.train.steps == pytest.approx(300e9, rel=1e-3)
+        assert tokens * config.optimizer.warmup_steps == pytest.approx(375e6, rel=0.01)
+    first, second = (get_config("bert_lamb.py")(f"large,phase={phase}") for phase in (1, 2))
+    assert first.data.batch_size == 2 * second.data.batch_size == 65_536
+    assert abs(first.train.steps + second.train.steps - 8599) <= 2
+
+
+@pytest.mark.parametrize(("given", "topology"), PLANS)
+def test_a_published_scale_fits_the_mesh_of_its_slice(given, topology):
+    name, _, argument = given.removeprefix("configs/").partition(":")
+    settings = experiment.read_settings(get_config(name)(argument))
+    model = model_config(experiment.drafted(settings, None))
+    assert f"TPU {topology}" in (CONFIGS / name).read_text(), "the docstring names the slice"
+    chips = math.prod(int(size) for size in re.findall(r"\d+", topology.partition(":")[2]))
+    sizes = {axis: getattr(settings.mesh, axis) for axis in AXES}
+    open_axes = [axis for axis, size in sizes.items() if size == -1]
+    if open_axes:
+        sizes[open_axes[0]] = chips // -math.prod(sizes.values())
+    assert math.prod(sizes.values()) == chips
+    rows = math.prod(sizes[axis] for axis in ("slice", "data", "fsdp"))
+    assert settings.data.batch_size % (rows * settings.train.accumulate) == 0
+    assert model.num_heads % sizes["tensor"] == 0
+    assert model.mlp_size % sizes["tensor"] == 0
+
+
+def test_every_published_scale_is_planned():
+    """Each size of GPT-3, and the largest of all other files."""
+    planned = {given.removeprefix("configs/") for given, _ in PLANS}
+    assert {f"gpt.py:{size}" for size in gpt.PRESETS if size.startswith("gpt3")} < planned
+    others = {"bert.py", "family.py", "imported.py", "quickstart.py"}
+    assert {name.partition(":")[0] for name in planned} == set(ARGUMENTS) - others | {"gpt.py"}

@@ -19,7 +19,7 @@ from plmjax.data.progress import Reporter
 from plmjax.data.sources import Source, open_source
 from plmjax.data.store import SplitReader
 from plmjax.data.text_settings import TextSettings
-from plmjax.data.tokenizers import SPECIAL_TOKENS, Tokenizer, WordPiece, load_tokenizer
+from plmjax.data.tokenizers import CASED, Tokenizer, load_tokenizer, stand_in_tokenizer
 from plmjax.errors import UserError
 
 
@@ -34,15 +34,19 @@ class CorpusConfig:
         `plmjax.data.sources.KINDS`.
       cache_dir: where corpora prepared from `source` are kept; a local path, or one such as
         gs://bucket/folder.
-      vocab_file: a published vocab.txt; empty to train a WordPiece on the source.
-      vocab_size: size of the WordPiece to train; not used with `vocab_file`.
-      lowercase: whether text is lower-cased and stripped of accents.
+      tokenizer: a kind, see `plmjax.data.tokenizers.opening`.
+      vocab_file: published files of that kind, for `wordpiece` a vocab.txt; empty to train a
+        tokenizer on the source.
+      vocab_size: size of the tokenizer to train; not used with `vocab_file`.
+      lowercase: whether text is lower-cased and stripped of accents, where the kind has a choice:
+        `wordpiece`, `xlnet` and `albert`.
       held_out: share of the documents, picked by their content, that is never trained on.
     """
 
     store: str = ""
     source: str = "sample:pydoc"
     cache_dir: str = "~/.cache/plmjax"
+    tokenizer: str = "wordpiece"
     vocab_file: str = ""
     vocab_size: int = 4096
     lowercase: bool = True
@@ -57,10 +61,10 @@ class CorpusConfig:
     def text_settings(self) -> TextSettings:
         """The same in the words of the preparation."""
         return TextSettings(
-            tokenizer="wordpiece",
+            tokenizer=self.tokenizer,
             tokenizer_path=self.vocab_file,
             vocab_size=self.vocab_size,
-            lowercase=str(self.lowercase).lower(),
+            lowercase=str(self.lowercase).lower() if self.tokenizer in CASED else "",
         )
 
 
@@ -131,18 +135,17 @@ def given_tokenizer(config: CorpusConfig) -> Tokenizer | None:
 def foreseen_tokenizer(config: CorpusConfig) -> Tokenizer:
     """The tokenizer that the corpus has or will have.
 
-    One that is still to be trained is stood for by a WordPiece of the size that is asked for, with
-    the same special tokens at the same ids, so that a run can be checked before its corpus is
-    prepared.
+    For one that is still to be trained there is a `stand_in_tokenizer`, so that a run can be
+    checked before its corpus is prepared.
 
     Raises:
-      UserError: where the store or the vocabulary is not there.
+      UserError: where the store or the vocabulary is not there, or for a kind there is none of.
     """
     given = given_tokenizer(config)
     if given is not None:
         return given
-    others = (f"w{number}" for number in range(config.vocab_size - len(SPECIAL_TOKENS)))
-    return WordPiece((*SPECIAL_TOKENS, *others), config.lowercase)
+    cased = config.text_settings().cased
+    return stand_in_tokenizer(config.tokenizer, config.vocab_size, lowercase=cased)
 
 
 def open_prepared(folder: str | os.PathLike) -> PreparedCorpus:
@@ -179,7 +182,8 @@ def open_prepared(folder: str | os.PathLike) -> PreparedCorpus:
 
 def _folder_name(config: CorpusConfig, source: Source) -> str:
     given = given_tokenizer(config)
-    vocabulary = given.digest if given else f"{config.vocab_size} {config.lowercase}"
+    kind = "" if config.tokenizer == "wordpiece" else f"{config.tokenizer} "
+    vocabulary = given.digest if given else f"{kind}{config.vocab_size} {config.lowercase}"
     parts = (manifest.FORMAT, source.fingerprint(), vocabulary, config.held_out)
     digest = hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
     return f"{source.name}-{digest[:20]}"

@@ -54,11 +54,12 @@ class OptimizerConfig:
     Attributes:
       name: one of the above.
       learning_rate: the peak of the schedule.
-      schedule: the name of one of `schedules.ScheduleConfig`, which explains the next four.
+      schedule: the name of one of `schedules.ScheduleConfig`, which explains the next five.
       warmup_steps: in steps.
       warmup_fraction: as a fraction of the run, instead of `warmup_steps`.
       final_fraction: the last learning rate as a fraction of the peak.
       power: the exponent of a polynomial decay.
+      decay_until: where the decay ends, as a fraction of the run.
       b1: decay of the first moment.
       b2: decay of the second moment.
       eps: added to sqrt(v).
@@ -84,6 +85,7 @@ class OptimizerConfig:
     warmup_fraction: float = 0.0
     final_fraction: float = 0.0
     power: float = 1.0
+    decay_until: float = 1.0
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-6

@@ -35,6 +35,8 @@ class ScheduleConfig:
       final_fraction: the rate at step T and later, as a fraction of the peak; every decay above
         then runs from p to final_fraction*p in place of 0.
       power: n, for `bert`, `electra` and `polynomial`.
+      decay_until: where T is, as a fraction of the run: GPT-3's cosine ends at 260 of 300 billion
+        tokens.
     """
 
     name: str = "linear"
@@ -43,6 +45,7 @@ class ScheduleConfig:
     warmup_fraction: float = 0.0
     final_fraction: float = 0.0
     power: float = 1.0
+    decay_until: float = 1.0
 
 
 def schedule(
@@ -77,13 +80,27 @@ def schedule(
     }
     curve = settings.choose(config.name, curves, where)
     _check(config, total_steps)
-    rate = curve(config, _warmup_steps(config, total_steps), total_steps)
+    warmup, end = _warmup_steps(config, total_steps), round(config.decay_until * total_steps)
+    if warmup > end:
+        raise UserError(
+            f"decay_until={config.decay_until} ends the decay at step {end}, within the {warmup}"
+            " steps of warm-up; give a later end"
+        )
+    rate = curve(config, warmup, end)
     return lambda step: jnp.asarray(rate(step), jnp.float32)
 
 
 def _check(config: ScheduleConfig, total_steps: int) -> None:
     if total_steps < 1:
         raise UserError(f"a schedule of {total_steps} steps: expected 1 or more")
+    if not 0 < config.decay_until <= 1:
+        raise UserError(
+            f"decay_until={config.decay_until} is a fraction of the run: expected more than 0, to 1"
+        )
+    if config.decay_until != 1 and config.name == "constant":
+        raise UserError(
+            f"schedule 'constant' has no decay, and decay_until={config.decay_until} was given"
+        )
     if config.learning_rate < 0:
         raise UserError(f"learning_rate={config.learning_rate} is negative")
     if not 0 <= config.final_fraction <= 1:

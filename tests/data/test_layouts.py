@@ -182,6 +182,13 @@ def test_what_cannot_be_is_one_line(frame, style, tokenizer, seq_len, message):
         make_layout(frame, tokenizer, seq_len, style)
 
 
+def test_a_stream_is_filled_up_with_the_end_of_document_where_there_is_no_padding():
+    layout = make_layout("eod", FakeTokenizer(pad_id=None), 8, STREAM)
+    made = layout.assemble(one([A]), [SPLIT])
+    assert made["tokens"].tolist() == [[*text(1, 3), EOD, EOD, EOD, EOD, EOD]]
+    assert made["attention_mask"].tolist() == [[1, 1, 1, 1, 0, 0, 0, 0]]
+
+
 def test_only_tokens_that_the_frame_has_are_needed():
     bare = FakeTokenizer(cls_id=None, sep_id=None, bos_id=None, eos_id=None)
     assert make_layout("eod", bare, 40, STREAM).tail == (EOD,)

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from plmjax.errors import UserError
@@ -116,6 +117,14 @@ def test_a_fraction_of_the_run_as_warmup():
     np.testing.assert_array_equal(by_fraction(STEPS), by_steps(STEPS))
 
 
+def test_a_decay_may_end_before_the_run_and_the_rate_stays():
+    """GPT-3's: a cosine to a tenth of the peak, then constant."""
+    config = ScheduleConfig("cosine", PEAK, WARMUP, final_fraction=0.1, decay_until=0.8)
+    optaxs = optax.warmup_cosine_decay_schedule(0.0, PEAK, WARMUP, 800, 0.1 * PEAK)
+    np.testing.assert_allclose(schedule(config, TOTAL)(STEPS), optaxs(STEPS), rtol=1e-5)
+    np.testing.assert_allclose(schedule(config, TOTAL)(STEPS[800:]), 0.1 * PEAK, rtol=1e-6)
+
+
 def test_python_ints_and_traced_steps_give_the_same():
     rate = schedule(ScheduleConfig("bert", PEAK, WARMUP), TOTAL)
     for step in (0, 1, 99, 100, 101, 999):
@@ -127,6 +136,9 @@ def test_python_ints_and_traced_steps_give_the_same():
     [
         ({"name": "lineer"}, "did you mean 'linear'"),
         ({"warmup_steps": 1001}, "1000 steps of the run"),
+        ({"name": "constant", "decay_until": 0.5}, "has no decay"),
+        ({"decay_until": 0.0}, "fraction of the run"),
+        ({"warmup_steps": 500, "decay_until": 0.4}, "within the 500 steps of warm-up"),
         ({"warmup_steps": -1}, "expected 0 to"),
         ({"warmup_steps": 5, "warmup_fraction": 0.1}, "both given"),
         ({"warmup_fraction": 10.0}, "there is warmup_steps"),

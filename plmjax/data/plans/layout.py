@@ -51,7 +51,8 @@ class Layout:
 
     Attributes:
       seq_len: tokens of a row, specials and padding included.
-      pad_id: what fills the row up.
+      pad_id: what fills the row up; for a stream the end of a document, where the vocabulary has no
+        padding.
       head_first: ids before the first segment of a row.
       head_other: ids before each later segment.
       tail: ids behind a piece that closes.
@@ -294,9 +295,12 @@ def make_layout(
         ids, (parts.begin, parts.between, parts.after, parts.finish)
     )
     each = style == EACH
+    # GPT-2's vocabulary has no padding. Only an epoch's last block has any, and the mask hides it.
+    without = style == STREAM and tokenizer.id_of("pad") is None
+    pad = "eod" if without and tokenizer.id_of("eod") is not None else "pad"
     layout = Layout(
         seq_len=seq_len,
-        pad_id=require_id(tokenizer, "pad"),
+        pad_id=require_id(tokenizer, pad),
         head_first=begin,
         head_other=begin if each else between if style == PAIR else (),
         tail=after + finish if each else after,

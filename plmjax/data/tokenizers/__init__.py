@@ -5,10 +5,12 @@ from plmjax.data.tokenizers.byte_bpe import ByteBPE, read_byte_bpe, train_byte_b
 from plmjax.data.tokenizers.cpm import CPM, read_cpm, train_cpm
 from plmjax.data.tokenizers.hugging_face import HuggingFace, read_tokenizer_json
 from plmjax.data.tokenizers.opening import (
+    CASED,
     KINDS,
     TRAINABLE,
     load_tokenizer,
     open_tokenizer,
+    stand_in_tokenizer,
     train_tokenizer,
 )
 from plmjax.data.tokenizers.sentencepiece import SentencePiece, read_sentencepiece
@@ -21,6 +23,7 @@ from plmjax.data.tokenizers.wordpiece import (
 )
 
 __all__ = [
+    "CASED",
     "CPM",
     "KINDS",
     "ROLES",
@@ -39,6 +42,7 @@ __all__ = [
     "read_tokenizer_json",
     "read_vocabulary",
     "require_id",
+    "stand_in_tokenizer",
     "train_byte_bpe",
     "train_cpm",
     "train_sentencepiece",

@@ -35,6 +35,11 @@ _ROBERTA = {
     "bos": "<s>",
     "eos": "</s>",
 }
+# Of each style: the special tokens at the begin of the vocabulary, and those at its end.
+_SPECIAL = {
+    "gpt2": ((), (END_OF_TEXT,)),
+    "roberta": (("<s>", "<pad>", "</s>", "<unk>"), ("<mask>",)),
+}
 # Texts of this many characters at most are looked at in training: runs of Chinese have no spaces,
 # so nearly each is a word of its own to be held in memory.
 _TRAINING_CHARACTERS = 100_000_000
@@ -166,9 +171,7 @@ def train_byte_bpe(
     Raises:
       UserError: where `vocab_size` has no room for the bytes.
     """
-    first, last = ([], [END_OF_TEXT])
-    if style == "roberta":
-        first, last = (["<s>", "<pad>", "</s>", "<unk>"], ["<mask>"])
+    first, last = _SPECIAL[style]
     least = 256 + len(first) + len(last)
     if vocab_size < least:
         raise UserError(
@@ -186,6 +189,13 @@ def train_byte_bpe(
     learnt = sorted(model["vocab"], key=model["vocab"].__getitem__)
     merges = tuple((left, right) for left, right in model["merges"])
     return ByteBPE((*first, *learnt, *last), merges, prefix_space)
+
+
+def stand_in_byte_bpe(vocab_size: int, style: str) -> ByteBPE:
+    """As large as one of that style will be, with its special tokens; it cannot read text."""
+    first, last = _SPECIAL[style]
+    others = (f"w{number}" for number in range(vocab_size - len(first) - len(last)))
+    return ByteBPE((*first, *others, *last), ())
 
 
 def _engine(model: models.BPE, prefix_space: bool) -> tokenizers.Tokenizer:

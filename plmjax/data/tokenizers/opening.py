@@ -10,13 +10,14 @@ from etils import epath
 from plmjax.data.tokenizers import byte_bpe, cpm, sentencepiece, wordpiece
 from plmjax.data.tokenizers.base import SETTINGS_FILE, Tokenizer, read_file
 from plmjax.data.tokenizers.hugging_face import read_tokenizer_json
-from plmjax.data.tokenizers.sentencepiece_training import train_sentencepiece
+from plmjax.data.tokenizers.sentencepiece_training import stand_in_model, train_sentencepiece
 from plmjax.errors import UserError
 
 _SENTENCEPIECE = ("sentencepiece", "xlnet", "albert", "t5", "xlm_r")
 TRAINABLE = ("wordpiece", "gpt2", "roberta", *_SENTENCEPIECE, "cpm")
 KINDS = (*TRAINABLE, "tokenizer_json")
-_CASED = ("wordpiece", "xlnet", "albert")  # the kinds for which lower case is a choice
+CASED = ("wordpiece", "xlnet", "albert")
+"""The kinds for which lower case is a choice."""
 
 
 def open_tokenizer(
@@ -91,6 +92,33 @@ def train_tokenizer(
     return train_sentencepiece(texts(), vocab_size, _style(kind), algorithm or "unigram", lowercase)
 
 
+def stand_in_tokenizer(kind: str, vocab_size: int, *, lowercase: bool | None = None) -> Tokenizer:
+    """What stands for a tokenizer that is still to be trained, so that a run can be checked before.
+
+    It has as many tokens and the same special ones at the same ids, and is not for reading text.
+
+    Args:
+      kind: one of `TRAINABLE`.
+      vocab_size: tokens in all.
+      lowercase: see `open_tokenizer`.
+
+    Raises:
+      UserError: for a kind that cannot be trained, or a `lowercase` that has no meaning for it.
+    """
+    _check(kind, TRAINABLE, lowercase)
+    if kind == "wordpiece":
+        count = vocab_size - len(wordpiece.SPECIAL_TOKENS)
+        others = (f"w{number}" for number in range(count))
+        return wordpiece.WordPiece((*wordpiece.SPECIAL_TOKENS, *others), lowercase is not False)
+    if kind in byte_bpe.STYLES:
+        return byte_bpe.stand_in_byte_bpe(vocab_size, kind)
+    if kind == "cpm":
+        return cpm.CPM(sentencepiece.SentencePiece(stand_in_model(vocab_size, "cpm")))
+    style = _style(kind)
+    lower = sentencepiece.LOWERCASE.get(style, False) if lowercase is None else lowercase
+    return sentencepiece.SentencePiece(stand_in_model(vocab_size, style), style, lower)
+
+
 def load_tokenizer(folder: str | os.PathLike) -> Tokenizer:
     """Reads what `Tokenizer.save` wrote.
 
@@ -128,10 +156,10 @@ def _loaded(folder: epath.Path, settings: dict[str, Any]) -> Tokenizer:
 def _check(kind: str, kinds: tuple[str, ...], lowercase: bool | None) -> None:
     if kind not in kinds:
         raise UserError(f"tokenizer={kind} is not known here; give one of {', '.join(kinds)}")
-    if lowercase is not None and kind not in _CASED:
+    if lowercase is not None and kind not in CASED:
         raise UserError(
             f"lowercase={lowercase} has no meaning for {kind}; leave it out, or take one of "
-            f"{', '.join(_CASED)}"
+            f"{', '.join(CASED)}"
         )
 
 

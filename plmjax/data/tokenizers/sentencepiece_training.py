@@ -106,6 +106,33 @@ def train_model(texts: Iterable[str], vocab_size: int, style: str, algorithm: st
     return buffer.getvalue()
 
 
+def stand_in_model(vocab_size: int, style: str) -> bytes:
+    """A model with the special pieces of one that will be trained, and as many in all.
+
+    Args:
+      vocab_size: tokens in all, with sentinels and special tokens.
+      style: as of `train_model`.
+    """
+    from sentencepiece import sentencepiece_model_pb2
+
+    options = {"unk_id": 0, "bos_id": 1, "eos_id": 2, "pad_id": -1} | _OPTIONS[style]
+    named = {"unk_id": "<unk>", "bos_id": "<s>", "eos_id": "</s>", "pad_id": "<pad>"}
+    special = {options[key]: piece for key, piece in named.items() if options[key] >= 0}
+    symbols = [*options.get("control_symbols", ()), *options.get("user_defined_symbols", ())]
+    # The trainer puts them where these leave places, from the first on.
+    free = (place for place in range(vocab_size) if place not in special)
+    special |= dict(zip(free, symbols, strict=False))
+    model = sentencepiece_model_pb2.ModelProto()
+    kinds = sentencepiece_model_pb2.ModelProto.SentencePiece
+    users = set(options.get("user_defined_symbols", ()))
+    for place in range(vocab_size - _ADDED.get(style, 0)):
+        piece = special.get(place)
+        kind = kinds.USER_DEFINED if piece in users else kinds.CONTROL
+        kind = {"<unk>": kinds.UNKNOWN, None: kinds.NORMAL}.get(piece, kind)
+        model.pieces.add(piece=piece or f"w{place}", score=0.0, type=kind)
+    return model.SerializeToString()
+
+
 def _lines(texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
         for line in text.splitlines():

@@ -1,0 +1,59 @@
+"""T5 as published (Raffel et al. 2020): span corruption, 1M steps of 2,048 sequences of 512 tokens.
+
+  python -m plmjax.prepare --out=STORE --tokenizer=t5 --vocab_size=32100 \
+      --source='c4=jsonl:/data/*.json.gz'
+  python -m plmjax.main --config=configs/t5.py:11b --config.corpus.store=STORE
+
+The argument is a size: small, base, large, 3b, 11b, or one of version 1.1, v1.1-small to v1.1-xxl,
+which is trained without dropout.
+
+Published: 15 % of the tokens in spans of 3 on average, 512 tokens for the encoder (568 of text) and
+114 for the decoder, SentencePiece of 32,000 with 100 sentinels, z-loss 1e-4, dropout 0.1
+(text-to-text-transfer-transformer, tensorflow/mesh); 1M steps of 2,048 sequences of C4, on slices
+of TPU v2 and v3 of up to 1,024 chips (the paper). The optimizer was Adafactor with a rate of
+1/sqrt(step), of at most 0.01.
+What differs: Adam at 1e-4 here, as Adafactor's rates mean nothing to it; the number is ours. Where
+several texts make a row nothing stands between them, as published for pretraining.
+
+Meant for 64 chips, TPU v4:4x4x4: everything split over all chips, layers rematerialised, the batch
+in `accumulate` parts. Their batches make 3b and 11b a matter of months there; 512 chips (v4:8x8x8)
+take the same settings.
+"""
+
+from plmjax.data.batch_form import masking_config, plan_config
+from plmjax.experiment import default_config
+from plmjax.families import objective_config
+from plmjax.settings import parse_argument
+
+LARGE = ("3b", "11b", "v1.1-xl", "v1.1-xxl")
+
+
+def get_config(argument=None):
+    given = parse_argument(argument, "size", size="base")
+    config = default_config("t5", given.size)
+    config.model.vocab_size = 0  # the tokenizer's; its table has 32128 rows with the published one
+    config.model.dtype = "bfloat16"
+    config.model.remat = "full" if given.size in LARGE else "none"
+    config.objective = objective_config("seq2seq_lm", z_loss=1e-4)
+    config.corpus.tokenizer = "t5"
+    config.corpus.vocab_size = 32_100
+
+    config.data.seq_len = 512
+    config.data.batch_size = 2048
+    config.data.frame = "none"
+    config.data.plan = plan_config("blocks")
+    config.data.masking = masking_config("span_corruption")
+
+    config.optimizer.name = "adamw"
+    config.optimizer.learning_rate = 1e-4
+    config.optimizer.schedule = "linear"
+    config.optimizer.warmup_steps = 10_000
+    config.optimizer.weight_decay = 0.0
+
+    config.train.steps = 1_000_000
+    config.train.accumulate = 8
+    config.evaluation.every = 10_000
+    config.checkpoint.every = 1_000
+    config.mesh.data = 1
+    config.mesh.fsdp = -1
+    return config

@@ -1,0 +1,111 @@
+"""Plans every config at its published scale and writes the README's table of the results.
+
+  python launch/plan_table.py [--only=REGEX] [--dry_run] > table.md
+
+Each line is one call of plmjax.plan, which compiles the train step for a TPU slice that is not
+there: one to three minutes each. --dry_run prints the calls.
+"""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from absl import app, flags
+
+GIB = 2**30
+PLANS = (
+    ("configs/bert_lamb.py:large", "v4:4x4x4"),
+    ("configs/bert_lamb.py:large,phase=2", "v4:4x4x4"),
+    ("configs/nezha.py:large-zh", "v4:4x4x4"),
+    ("configs/roberta.py:large", "v4:4x4x4"),
+    ("configs/albert.py:xxlarge", "v4:4x4x4"),
+    ("configs/bart.py:large", "v4:4x4x4"),
+    ("configs/t5.py:11b", "v4:4x4x4"),
+    ("configs/gpt.py:gpt2-xl", "v4:4x4x4"),
+    ("configs/gpt.py:megatron-8.3b", "v4:4x4x4"),
+    ("configs/gpt.py:cpm-large", "v4:4x4x4"),
+    ("configs/gpt.py:gpt3-125m", "v4:4x4x4"),
+    ("configs/gpt.py:gpt3-350m", "v4:4x4x4"),
+    ("configs/gpt.py:gpt3-760m", "v4:4x4x4"),
+    ("configs/gpt.py:gpt3-1.3b", "v4:4x4x4"),
+    ("configs/gpt.py:gpt3-2.7b", "v4:4x4x4"),
+    ("configs/gpt.py:gpt3-6.7b", "v4:4x4x4"),
+    ("configs/gpt.py:gpt3-13b", "v4:4x4x4"),
+    ("configs/gpt.py:gpt3-175b", "v5p:8x8x16"),
+    ("configs/gpt.py:pangu-2.6b", "v4:4x4x4"),
+    ("configs/gpt.py:pangu-13b", "v4:4x4x4"),
+    ("configs/gpt.py:pangu-200b", "v5p:8x8x16"),
+)
+"""Configs at published scale, and the slice that each is meant for."""
+
+HEAD = ("config", "slice", "devices", "GiB each", "fits", "step", "MFU", "days")
+"""The table's columns; the last three are estimates."""
+
+ONLY = flags.DEFINE_string("only", "", "Only configs in which this regex is found.")
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the calls and stop.")
+
+
+def command(config: str, topology: str) -> list[str]:
+    """The call that plans a config."""
+    flags_of = [f"--config={config}", f"--topology={topology}", "--json"]
+    return [sys.executable, "-m", "plmjax.plan", *flags_of]
+
+
+def planned(config: str, topology: str) -> dict[str, Any]:
+    """What plmjax.plan says of a config.
+
+    Raises:
+      RuntimeError: if it comes to no verdict.
+    """
+    done = subprocess.run(command(config, topology), capture_output=True, text=True)
+    if done.returncode not in (0, 1):  # 1: it does not fit
+        said = (done.stderr.strip() or "nothing").splitlines()[-1]
+        raise RuntimeError(f"{shlex.join(command(config, topology))} says {said}")
+    figures = json.loads(done.stdout)
+    if figures["failures"]:
+        raise RuntimeError(f"{config}: {figures['verdict']}")
+    return figures
+
+
+def line(config: str, topology: str, figures: Mapping[str, Any]) -> str:
+    """A line of the table, from plmjax.plan's figures."""
+    run, phases = figures["run"], figures["phases"]
+    cells = [
+        f"`{config.removeprefix('configs/')}`",
+        topology,
+        f"{figures['devices']:,}",
+        f"{figures['peak_bytes'] / GIB:.1f} of {figures['memory_bytes'] / GIB:.0f}",
+        "yes" if figures["fits"] else "no",
+        ", ".join(f"{phase['estimate']['step_seconds']:.2f} s" for phase in phases),
+        f"{run['estimated_mfu']:.0%}",
+        f"{run['estimated_days']:,.1f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def main(argv):
+    if len(argv) > 1:
+        sys.exit(f"error: '{argv[1]}' is not a flag; flags begin with --")
+    chosen = [pair for pair in PLANS if re.search(ONLY.value, pair[0])]
+    if DRY_RUN.value:
+        print("\n".join(shlex.join(command(*pair)) for pair in chosen))
+        return
+    print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}", flush=True)
+    worst = 0
+    for pair in chosen:
+        try:
+            found = planned(*pair)
+            print(line(*pair, found), flush=True)
+            worst = max(worst, not found["fits"])
+        except RuntimeError as error:
+            print(f"error: {error}", file=sys.stderr)
+            worst = 2
+    sys.exit(worst)
+
+
+if __name__ == "__main__":
+    app.run(main)
