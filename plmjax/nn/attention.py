@@ -5,12 +5,11 @@ import jax
 import jax.numpy as jnp
 
 from plmjax.nn.dense import dense
-from plmjax.nn.efficient.blockwise import windowed
-from plmjax.nn.efficient.kinds import window_block
+from plmjax.nn.implementations import xla
 from plmjax.nn.initializers import kernel_init
 from plmjax.nn.layer_settings import LayerSettings
 from plmjax.nn.norms import dropout
-from plmjax.nn.positions import functional_positions, rotated
+from plmjax.nn.positions import rotated
 from plmjax.nn.visible import Visible
 from plmjax.parallel.rules import (
     BATCH,
@@ -133,40 +132,9 @@ class Attention(nn.Module):
     ) -> jax.Array:
         """What each query makes of the values: [B, L, H, K].
 
-        Every pair is scored: time and memory grow as L * M, or as L * reach where the reach is so
-        short that it pays.
+        Time and memory grow as L * M, or as L * reach where the reach is short.
         """
-        s, L = self.settings, query_BLHK.shape[1]
-        if self._is_near(L, visible):
-            return windowed(self, query_BLHK, key_BMHK, value_BMHK, visible, train)
-        scores_BHLM = jnp.einsum(
-            "BLHK,BMHK->BHLM", query_BLHK, key_BMHK, preferred_element_type=jnp.float32
-        )
-        relative_LMK = None
-        if s.max_relative and not self.cross:
-            relative_LMK = functional_positions(L, s.max_relative, s.head_size).astype(s.dtype)
-            scores_BHLM += jnp.einsum(
-                "BLHK,LMK->BHLM", query_BLHK, relative_LMK, preferred_element_type=jnp.float32
-            )
-        if s.scale_scores:
-            scores_BHLM = scores_BHLM * s.head_size**-0.5
-        seen = visible.of_source() if self.cross else visible
-        if seen.bias_HLM is not None:
-            scores_BHLM += seen.bias_HLM
-        adder_BLM = seen.adder(L, s.mask_value, 0 if self.cross else s.reach)
-        probabilities_BHLM = jax.nn.softmax(scores_BHLM + adder_BLM[:, None]).astype(s.dtype)
-        probabilities_BHLM = dropout(probabilities_BHLM, s.attention_dropout, self, train)
-        mixed_BLHK = jnp.einsum("BHLM,BMHK->BLHK", probabilities_BHLM, value_BMHK)
-        if relative_LMK is not None:
-            mixed_BLHK += jnp.einsum("BHLM,LMK->BLHK", probabilities_BHLM, relative_LMK)
-        return mixed_BLHK
-
-    def _is_near(self, length: int, visible: Visible) -> bool:
-        """Whether queries see so few keys that blocks of them are worth cutting."""
-        s = self.settings
-        is_plain = not (self.cross or s.max_relative or visible.bias_HLM is not None)
-        is_short = s.reach > 0 and 4 * window_block(s.reach) <= length
-        return is_plain and is_short and visible.start is None and visible.key_segments_BM is None
+        return xla.mixed(self, query_BLHK, key_BMHK, value_BMHK, visible, train)
 
     def _kept(
         self, key: jax.Array | None, value: jax.Array | None, visible: Visible
