@@ -15,6 +15,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
+from plmjax.attention_checks import check_computable, check_split, decoder_lengths
 from plmjax.data.batch_form import BatchForm, DataConfig, masking_config, plan_config
 from plmjax.data.preparation import (
     CorpusConfig,
@@ -279,15 +280,18 @@ def build(
     for phase, form in zip(phases, forms, strict=True):
         check_phase(settings, phase, model, mesh)
         _check_form(phase, form, forms[0], model)
+        check_split(model, mesh, settings.sharding.rules, decoder_lengths(phase.where, form.spec))
     objective = objective_of(settings, forms[0].labels, forms[0].task)
     for phase, form in zip(phases, forms, strict=True):
         _check_batch_keys(objective, settings.objective["name"], form.spec, phase)
     spec = forms[0].spec
-    boxed = boxed_parameters(objective, spec)
+    boxed, rules = boxed_parameters(objective, spec), settings.sharding.rules
+    for form in forms:
+        check_computable(objective, boxed, form.spec, mesh, rules, settings.train.accumulate)
     optimizer = optimizers.build(settings.optimizer, settings.train.steps, layer_axes(boxed))
     fresh = functools.partial(fresh_state, objective, spec, optimizer, settings.seed)
-    abstract = jax.eval_shape(fresh)
-    rules = settings.sharding.rules
+    with on_mesh(mesh, rules):
+        abstract = jax.eval_shape(fresh)
     shardings = state_shardings(abstract, boxed, optimizer, mesh, rules)
     abstract = jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
@@ -315,6 +319,8 @@ def check_phase(settings: Settings, phase: PhasePlan, model: Any, mesh: Mesh) ->
             f"{where}.batch_size={phase.data.batch_size} is not divisible by {shards} batch"
             f" shards of the mesh times config.train.accumulate={accumulate}"
         )
+    rows = {f"{where}.seq_len": phase.data.seq_len}
+    check_split(model, mesh, settings.sharding.rules, rows)
     tensor = mesh.shape["tensor"]
     for name, size in (("num_heads", model.num_heads), ("mlp_size", model.mlp_size)):
         if size % tensor:

@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 
 from plmjax.nn.dense import dense
-from plmjax.nn.implementations import xla
+from plmjax.nn.implementations import layouts
+from plmjax.nn.implementations.entrance import attend
 from plmjax.nn.initializers import kernel_init
 from plmjax.nn.layer_settings import LayerSettings
 from plmjax.nn.norms import dropout
@@ -28,16 +29,18 @@ from plmjax.types import Train
 class Attention(nn.Module):
     """Multi-head attention of a sequence to itself, or with `cross` to `visible.source_BSD`.
 
-    Scores and softmax are float32. Keys that are not visible get `mask_value` added; padded
-    queries are computed like any other and nobody looks at them. With `max_relative` every key and
-    value gets the vector of its place relative to the query (NEZHA, `functional_positions`), with
-    `rotary_base` queries and keys are turned by their places.
+    Scores and softmax are float32. Keys that are not visible get `mask_value` added, or are left
+    out (`plmjax.nn.implementations.entrance`); padded queries are computed like any other and
+    nobody looks at them. With `max_relative` every key and value gets the vector of its place
+    relative to the query (NEZHA, `functional_positions`), with `rotary_base` queries and keys are
+    turned by their places.
 
     Where `visible.start` is given, keys and values are kept in the collection `cache`, [B, M, H, K]
     each: those of a call's L places are written at `start` and the rest is as earlier calls left
     it. A source is looked at in the call that has it and remembered for those that have not.
 
-    Other kinds of attention are subclasses with a `mix` or `mix_from` of their own; where
+    Where the mesh splits rows, queries, keys and values are moved for it as `sequence_attention`
+    says. Other kinds of attention are subclasses with a `mix` or `mix_from` of their own; where
     `projects_values` is False the queries are the values too.
 
     Attributes:
@@ -96,7 +99,8 @@ class Attention(nn.Module):
             key_BMHK = rotated(key_BMHK, places_L, s.rotary_base, s.rotary_neighbours)
         if visible.start is not None:
             key_BMHK, value_BMHK = self._kept(key_BMHK, value_BMHK, visible)
-        mixed_BLHK = self.mix_from(x_BLD, query_BLHK, key_BMHK, value_BMHK, visible, train)
+        ready = layouts.ready(s.sequence_attention, query_BLHK, key_BMHK, value_BMHK)
+        mixed_BLHK = layouts.back(self.mix_from(x_BLD, *ready, visible, train))
         width, axes = self.width or x_BLD.shape[-1], (HEADS, HEAD_WIDTH, EMBED)
         out = kernel_init(s, s.num_heads * s.head_size, adds=True)
         out_BLD = dense(width, axes, (WIDTH,), out, s.dtype, "output", s.bias)(mixed_BLHK)
@@ -132,9 +136,10 @@ class Attention(nn.Module):
     ) -> jax.Array:
         """What each query makes of the values: [B, L, H, K].
 
-        Time and memory grow as L * M, or as L * reach where the reach is short.
+        By the implementation that the settings name, see `plmjax.nn.implementations.choice`. Time
+        grows as L * M, or as L * reach where the reach is short.
         """
-        return xla.mixed(self, query_BLHK, key_BMHK, value_BMHK, visible, train)
+        return attend(self, query_BLHK, key_BMHK, value_BMHK, visible, train)
 
     def _kept(
         self, key: jax.Array | None, value: jax.Array | None, visible: Visible

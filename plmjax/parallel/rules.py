@@ -112,6 +112,18 @@ def constrain(x: jax.Array, *names: str) -> jax.Array:
     return nn.with_logical_constraint(x, names, rules=current_rules())
 
 
+def layout(*names: str) -> tuple[tuple[str, ...], ...]:
+    """For each logical axis of an array the mesh axes that split it; none without a mesh.
+
+    Mesh axes of one device are left out.
+    """
+    shape = jax.sharding.get_abstract_mesh().shape
+    found = nn.logical_to_mesh_axes(names, current_rules())
+    # A specification has the name itself where there is but one.
+    several = ((axes,) if isinstance(axes, str) else axes or () for axes in found)
+    return tuple(tuple(axis for axis in axes if shape.get(axis, 1) > 1) for axes in several)
+
+
 def ways(name: str) -> int:
     """Into how many parts the mesh splits a logical axis; 1 without a mesh."""
     shape = jax.sharding.get_abstract_mesh().shape
@@ -150,9 +162,14 @@ def batch_sharding(mesh: Mesh, rules: tuple = RULES) -> NamedSharding:
     return NamedSharding(mesh, nn.logical_to_mesh_axes((BATCH,), rules))
 
 
+def shards(name: str, mesh: Mesh, rules: tuple = RULES) -> int:
+    """Into how many parts the mesh splits a logical axis."""
+    return math.prod(mesh.shape[axis] for axis in dict(rules)[name] or ())
+
+
 def batch_shards(mesh: Mesh, rules: tuple = RULES) -> int:
     """Into how many parts the mesh splits the batch."""
-    return math.prod(mesh.shape[axis] for axis in dict(rules)[BATCH] or ())
+    return shards(BATCH, mesh, rules)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
