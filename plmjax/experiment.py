@@ -15,6 +15,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
+from plmjax.checks import check_computable, check_split, decoder_lengths
 from plmjax.data.batch_form import BatchForm, DataConfig, masking_config, plan_config
 from plmjax.data.preparation import (
     CorpusConfig,
@@ -303,16 +304,20 @@ def build(
     for phase, form in zip(phases, forms, strict=True):
         check_phase(settings, phase, model, mesh)
         _check_form(phase, form, forms[0], model)
+        check_split(model, mesh, settings.sharding.rules, decoder_lengths(phase.where, form.spec))
     objective = objective_of(settings, forms[0].labels, forms[0].task)
     for phase, form in zip(phases, forms, strict=True):
         _check_batch_keys(objective, settings.objective["name"], form.spec, phase)
     spec = forms[0].spec
     boxed, rules = boxed_parameters(objective, spec), settings.sharding.rules
     check_parameters(boxed, model, mesh, rules)
+    for form in forms:
+        check_computable(objective, boxed, form.spec, mesh, rules, settings.train.accumulate)
     axes = layer_axes(boxed), matrix_axes(boxed)
     optimizer = optimizers.build(settings.optimizer, settings.train.steps, *axes)
     fresh = functools.partial(fresh_state, objective, spec, optimizer, settings.seed)
-    abstract = jax.eval_shape(fresh)
+    with on_mesh(mesh, rules, settings.mesh.microbatches):
+        abstract = jax.eval_shape(fresh)
     shardings = state_shardings(abstract, boxed, optimizer, mesh, rules)
     abstract = jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),

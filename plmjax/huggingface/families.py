@@ -29,12 +29,14 @@ FAMILIES: dict[str, tuple[Family, ...]] = {
 unless a model class of another is asked for."""
 
 NO_PLACE = {
+    "attention_implementation",
     "dtype",
     "mask_value",
     "position_range",
     "remat",
     "scale_residual",
     "scan",
+    "sequence_attention",
     "vocab_multiple",
 }
 """Fields that decide how a model is trained and computed, and have no place in config.json."""

@@ -7,6 +7,8 @@ from plmjax.errors import UserError
 from plmjax.nn.activations import ACTIVATIONS
 from plmjax.nn.efficient.kinds import AnyKind, Full
 from plmjax.nn.heads import MaskedLMHead
+from plmjax.nn.implementations.choice import IMPLEMENTATIONS
+from plmjax.nn.implementations.layouts import SEQUENCE_ATTENTIONS
 from plmjax.nn.layer_settings import LayerSettings
 from plmjax.nn.stack import REMAT_POLICIES
 from plmjax.settings import choose
@@ -24,6 +26,8 @@ class TransformerConfig:
     hidden_dropout, attention_dropout: see `LayerSettings`, as for what is not said here.
     initializer_range: deviation of fresh kernels and tables.
     attention: the kind of self-attention, one of `plmjax.nn.efficient.kinds`.
+    attention_implementation, sequence_attention: what computes full attention, and what is done
+      about rows that the mesh splits; see `LayerSettings`. A run may be resumed with others.
     mask_value: what is added to the scores of keys that may not be attended to.
     dtype: of matrix products and activations; parameters are float32 always.
     scan: whether layers are stacked and scanned. remat: what the backward pass computes again and
@@ -52,6 +56,8 @@ class TransformerConfig:
     layer_norm_epsilon: float = 1e-12
     initializer_range: float = 0.02
     attention: AnyKind = Full()
+    attention_implementation: str = "auto"
+    sequence_attention: str = "all_to_all"
     mask_value: float = -1e4
     vocab_multiple: int = 128
     dtype: str = "float32"
@@ -69,9 +75,20 @@ class TransformerConfig:
                 f"config.model.attention.name='{self.attention.name}' is no choice of this family,"
                 " whose layers have an attention of their own; leave it at full, without a reach"
             )
+        self._check_choice("attention_implementation", IMPLEMENTATIONS, ("auto", "xla"))
+        self._check_choice("sequence_attention", SEQUENCE_ATTENTIONS, ("all_to_all", "gather"))
         choose(self.activation, ACTIVATIONS, "config.model.activation")
         choose(self.remat, REMAT_POLICIES, "config.model.remat")
         choose(self.dtype, {"float32": 0, "bfloat16": 0}, "config.model.dtype")
+
+    def _check_choice(self, name: str, known: tuple[str, ...], always: tuple[str, ...]) -> None:
+        """Raises a UserError for an unknown name, or one that only full attention can have."""
+        value = choose(getattr(self, name), {n: n for n in known}, f"config.model.{name}")
+        if value not in always and not self.full_attention:
+            raise UserError(
+                f"config.model.{name}='{value}' is of full attention, which the layers of this"
+                f" model do not have; choose {' or '.join(always)}"
+            )
 
     def _check_pairs(self) -> None:
         """Raises a UserError for heads that rotary positions cannot turn."""
@@ -80,6 +97,11 @@ class TransformerConfig:
                 f"heads of config.model.head_size={self.head_width} have no pairs to turn by rotary"
                 " positions; give an even number"
             )
+
+    @property
+    def full_attention(self) -> bool:
+        """Whether layers have the attention of `plmjax.nn.attention`, and no other kind."""
+        return isinstance(self.attention, Full)
 
     @property
     def longest(self) -> int:
@@ -116,6 +138,8 @@ class TransformerConfig:
                 "layer_norm_epsilon": self.layer_norm_epsilon,
                 "norm_first": False,
                 "attention": self.attention,
+                "attention_implementation": self.attention_implementation,
+                "sequence_attention": self.sequence_attention,
                 "reach": self.attention.reach,
                 "mask_value": self.mask_value,
                 "remat_pairs": self.remat == "attention",

@@ -83,6 +83,11 @@ class Config(TransformerConfig):
                 )
 
     @property
+    def full_attention(self) -> bool:
+        """No: scores of two streams have more terms."""
+        return False
+
+    @property
     def layers(self) -> tuple[LayerSettings, ...]:
         """What each layer is."""
         return (self.layer(mlp_dropout=self.hidden_dropout, truncated=False),) * self.num_layers

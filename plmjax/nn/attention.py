@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from plmjax.nn.dense import dense
-from plmjax.nn.efficient.blockwise import windowed
-from plmjax.nn.efficient.kinds import window_block
+from plmjax.nn.implementations import layouts
+from plmjax.nn.implementations.entrance import attend
 from plmjax.nn.initializers import kernel_init
 from plmjax.nn.layer_settings import LayerSettings
 from plmjax.nn.norms import dropout
-from plmjax.nn.positions import functional_positions, rotated
+from plmjax.nn.positions import rotated
 from plmjax.nn.visible import Visible
 from plmjax.parallel.rules import (
     BATCH,
@@ -42,16 +42,18 @@ def of_pairs(module: nn.Module, function: Callable[..., jax.Array], *arrays: Any
 class Attention(nn.Module):
     """Multi-head attention of a sequence to itself, or with `cross` to `visible.source_BSD`.
 
-    Scores and softmax are float32. Keys that are not visible get `mask_value` added; padded
-    queries are computed like any other and nobody looks at them. With `max_relative` every key and
-    value gets the vector of its place relative to the query (NEZHA, `functional_positions`), with
-    `rotary_base` queries and keys are turned by their places.
+    Scores and softmax are float32. Keys that are not visible get `mask_value` added, or are left
+    out (`plmjax.nn.implementations.entrance`); padded queries are computed like any other and
+    nobody looks at them. With `max_relative` every key and value gets the vector of its place
+    relative to the query (NEZHA, `functional_positions`), with `rotary_base` queries and keys are
+    turned by their places.
 
     Where `visible.start` is given, keys and values are kept in the collection `cache`, [B, M, H, K]
     each: those of a call's L places are written at `start` and the rest is as earlier calls left
     it. A source is looked at in the call that has it and remembered for those that have not.
 
-    Other kinds of attention are subclasses with a `mix` or `mix_from` of their own; where
+    Where the mesh splits rows, queries, keys and values are moved for it as `sequence_attention`
+    says. Other kinds of attention are subclasses with a `mix` or `mix_from` of their own; where
     `projects_values` is False the queries are the values too.
 
     Attributes:
@@ -114,9 +116,8 @@ class Attention(nn.Module):
         def mix(module: Attention, *arrays: jax.Array) -> jax.Array:
             return module.mix_from(*arrays, visible, train)
 
-        mixed_BLHK = of_pairs(self, mix, x_BLD, query_BLHK, key_BMHK, value_BMHK)
-        # Its gradient too: left to itself, XLA splits it as the residual and moves kernels instead.
-        mixed_BLHK = constrain(mixed_BLHK, BATCH, LENGTH, HEADS, HEAD_WIDTH)
+        ready = layouts.ready(s.sequence_attention, query_BLHK, key_BMHK, value_BMHK)
+        mixed_BLHK = layouts.back(of_pairs(self, mix, x_BLD, *ready))
         width, axes = self.width or x_BLD.shape[-1], (HEADS, HEAD_WIDTH, EMBED)
         out = kernel_init(s, s.num_heads * s.head_size, adds=True)
         out_BLD = dense(width, axes, (WIDTH,), out, s.dtype, "output", s.bias)(mixed_BLHK)
@@ -152,40 +153,10 @@ class Attention(nn.Module):
     ) -> jax.Array:
         """What each query makes of the values: [B, L, H, K].
 
-        Every pair is scored: time and memory grow as L * M, or as L * reach where the reach is so
-        short that it pays.
+        By the implementation that the settings name, see `plmjax.nn.implementations.choice`. Time
+        grows as L * M, or as L * reach where the reach is short.
         """
-        s, L = self.settings, query_BLHK.shape[1]
-        if self._is_near(L, visible):
-            return windowed(self, query_BLHK, key_BMHK, value_BMHK, visible, train)
-        scores_BHLM = jnp.einsum(
-            "BLHK,BMHK->BHLM", query_BLHK, key_BMHK, preferred_element_type=jnp.float32
-        )
-        relative_LMK = None
-        if s.max_relative and not self.cross:
-            relative_LMK = functional_positions(L, s.max_relative, s.head_size).astype(s.dtype)
-            scores_BHLM += jnp.einsum(
-                "BLHK,LMK->BHLM", query_BLHK, relative_LMK, preferred_element_type=jnp.float32
-            )
-        if s.scale_scores:
-            scores_BHLM = scores_BHLM * s.head_size**-0.5
-        seen = visible.of_source() if self.cross else visible
-        if seen.bias_HLM is not None:
-            scores_BHLM += seen.bias_HLM
-        adder_BLM = seen.adder(L, s.mask_value, 0 if self.cross else s.reach)
-        probabilities_BHLM = jax.nn.softmax(scores_BHLM + adder_BLM[:, None]).astype(s.dtype)
-        probabilities_BHLM = dropout(probabilities_BHLM, s.attention_dropout, self, train)
-        mixed_BLHK = jnp.einsum("BHLM,BMHK->BLHK", probabilities_BHLM, value_BMHK)
-        if relative_LMK is not None:
-            mixed_BLHK += jnp.einsum("BHLM,LMK->BLHK", probabilities_BHLM, relative_LMK)
-        return mixed_BLHK
-
-    def _is_near(self, length: int, visible: Visible) -> bool:
-        """Whether queries see so few keys that blocks of them are worth cutting."""
-        s = self.settings
-        is_plain = not (self.cross or s.max_relative or visible.bias_HLM is not None)
-        is_short = s.reach > 0 and 4 * window_block(s.reach) <= length
-        return is_plain and is_short and visible.start is None and visible.key_segments_BM is None
+        return attend(self, query_BLHK, key_BMHK, value_BMHK, visible, train)
 
     def _kept(
         self, key: jax.Array | None, value: jax.Array | None, visible: Visible

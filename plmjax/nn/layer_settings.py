@@ -28,6 +28,15 @@ class LayerSettings:
       scale_scores: whether scores are divided by the root of K.
       mask_value: added to the scores of keys that may not be attended to.
       attention: the kind of self-attention, with its settings.
+      attention_implementation: what computes full attention: `xla` (anything, everywhere), `cudnn`
+        (NVIDIA GPUs, bfloat16) or `splash` (TPUs), which keep no scores in memory; `auto` takes
+        what the devices and the call allow, see `plmjax.nn.implementations.choice`. It is the same
+        mathematics.
+      sequence_attention: what attention does about rows that the mesh splits. `all_to_all` moves
+        the split to the heads, whose number it has to divide, and any attention goes on as before.
+        `ring` leaves it, and keys and values go round: full attention only, without dropout of
+        probabilities and relative positions, and whatever attention_implementation says. `gather`
+        gives all keys and values to every device. It is the same mathematics.
       reach: how far a query sees, the largest distance in places; 0 for any. It is this one that
         counts, and not that of `attention`.
       max_relative: R, how far NEZHA's relative positions reach; 0 for none.
@@ -59,6 +68,8 @@ class LayerSettings:
     scale_scores: bool = True
     mask_value: float
     attention: AnyKind = Full()
+    attention_implementation: str = "auto"
+    sequence_attention: str = "all_to_all"
     reach: int = 0
     max_relative: int = 0
     rotary_base: float = 0.0

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from plmjax.nn.attention import Attention, of_pairs
 from plmjax.nn.dense import dense
+from plmjax.nn.implementations import layouts
 from plmjax.nn.initializers import kernel_init, named
 from plmjax.nn.layer_settings import LayerSettings
 from plmjax.nn.norms import dropout
@@ -125,10 +126,11 @@ class TwoStreamAttention(Attention):
         """What both streams add to the residual: float [B, Q, D], `dtype`."""
         s = self.settings
         keys_BMD = self._remembered(x_BQD[:, : streams.length], streams)
-        query_BQHK, key_BMHK, value_BMHK = (
+        made = (
             constrain(self.heads(name, x), BATCH, LENGTH, HEADS, HEAD_WIDTH)
             for name, x in (("query", x_BQD), ("key", keys_BMD), ("value", keys_BMD))
         )
+        query_BQHK, key_BMHK, value_BMHK = layouts.ready(s.sequence_attention, *made)
         relative_GPHK = self.heads("relative", streams.relative_GPD)
         offsets = streams.offsets or head_offsets(self, s)
         segment_init = named(kernel_init(s, 1), TYPES, HEADS, HEAD_WIDTH)
@@ -143,7 +145,7 @@ class TwoStreamAttention(Attention):
 
         arrays = (query_BQHK, key_BMHK, relative_GPHK, offsets, segment_SHK)
         mixed_BQHK = of_pairs(self, mix, value_BMHK, *arrays)
-        mixed_BQHK = constrain(mixed_BQHK, BATCH, LENGTH, HEADS, HEAD_WIDTH)
+        mixed_BQHK = layouts.back(mixed_BQHK)
         out, axes = kernel_init(s, s.num_heads * s.head_size, adds=True), (HEADS, HEAD_WIDTH, EMBED)
         width = x_BQD.shape[-1]
         return dense(width, axes, (WIDTH,), out, s.dtype, "output", s.bias)(mixed_BQHK)

@@ -6,6 +6,9 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+NOBODY = -(2**31)
+"""The number of keys that no query has."""
+
 
 @flax.struct.dataclass
 class Visible:
@@ -76,6 +79,24 @@ class Visible:
     def adder(self, length: int, mask_value: float, reach: int = 0) -> jax.Array:
         """What is added to scores: float32 [B, 1 or L, M]; arguments as of `allowed`."""
         return jnp.where(self.allowed(length, reach), 0.0, mask_value)
+
+    def numbers(self, length: int) -> tuple[jax.Array, jax.Array]:
+        """Padding and segments in one: a query may attend to the keys that have its own number.
+
+        Args:
+          length: L.
+
+        Returns:
+          Int32 [B, L] of the queries and [B, M] of the keys.
+        """
+        queries_BL = keys_BM = self.segments_BL
+        if queries_BL is None:
+            queries_BL = jnp.zeros((len(self.mask_BM), length), jnp.int32)
+            keys_BM = jnp.zeros(self.mask_BM.shape, jnp.int32)
+        elif self.key_segments_BM is not None:
+            keys_BM = self.key_segments_BM
+        keys_BM = jnp.where(self.mask_BM == 1, keys_BM, NOBODY)
+        return queries_BL.astype(jnp.int32), keys_BM.astype(jnp.int32)
 
     def of_source(self) -> "Visible":
         """The same for cross-attention: a query sees the whole source, or its segment of it."""

@@ -156,6 +156,18 @@ def constrain(x: jax.Array, *names: str | None) -> jax.Array:
     return nn.with_logical_constraint(x, names, rules=current_rules())
 
 
+def layout(*names: str) -> tuple[tuple[str, ...], ...]:
+    """For each logical axis of an array the mesh axes that split it; none without a mesh.
+
+    Mesh axes of one device are left out.
+    """
+    shape = jax.sharding.get_abstract_mesh().shape
+    found = nn.logical_to_mesh_axes(names, current_rules())
+    # A specification has the name itself where there is but one.
+    several = ((axes,) if isinstance(axes, str) else axes or () for axes in found)
+    return tuple(tuple(axis for axis in axes if shape.get(axis, 1) > 1) for axes in several)
+
+
 def ways(name: str, *others: str) -> int:
     """Into how many parts the mesh splits a logical axis; 1 without a mesh.
 
@@ -164,8 +176,7 @@ def ways(name: str, *others: str) -> int:
       others: the other axes of the same array, which may have its mesh axes in its place.
     """
     shape = jax.sharding.get_abstract_mesh().shape
-    axes = nn.logical_to_mesh_axes((name, *others), current_rules())[0] or ()
-    return math.prod(shape.get(axis, 1) for axis in ((axes,) if isinstance(axes, str) else axes))
+    return math.prod(shape[axis] for axis in layout(name, *others)[0])
 
 
 def parameter_shardings(boxed: Any, mesh: Mesh, rules: tuple = RULES) -> Any:
@@ -221,9 +232,14 @@ def batch_sharding(mesh: Mesh, rules: tuple = RULES) -> NamedSharding:
     return NamedSharding(mesh, nn.logical_to_mesh_axes((BATCH,), rules))
 
 
+def shards(name: str, mesh: Mesh, rules: tuple = RULES) -> int:
+    """Into how many parts the mesh splits a logical axis."""
+    return math.prod(mesh.shape[axis] for axis in dict(rules)[name] or ())
+
+
 def batch_shards(mesh: Mesh, rules: tuple = RULES) -> int:
     """Into how many parts the mesh splits the batch."""
-    return math.prod(mesh.shape[axis] for axis in dict(rules)[BATCH] or ())
+    return shards(BATCH, mesh, rules)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

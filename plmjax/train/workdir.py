@@ -18,6 +18,7 @@ from plmjax.errors import UserError
 
 MAY_CHANGE = (
     *("checkpoint.", "corpus.cache_dir", "data.prefetch", "guard.", "mesh.", "sharding."),
+    *("model.attention_implementation", "model.sequence_attention"),
     *("train.accumulate", "train.profile_steps"),
 )
 """Settings that do not change the mathematics; a run may go on with other values. Those of the

@@ -14,6 +14,7 @@ from plmjax.nn.efficient import kernels
 from plmjax.nn.efficient.bigbird import random_blocks
 from plmjax.nn.efficient.kinds import Fastformer, Full, Linear, Linformer, Performer
 from plmjax.nn.efficient.performer import orthogonal_features
+from plmjax.nn.implementations import xla
 from plmjax.nn.visible import Visible
 from tests.compare import deviation, deviations
 from tests.models import efficient_numpy as reference
@@ -177,8 +178,8 @@ def test_fastformer_equals_numpy(name):
 class ByMask(Attention):
     """Full attention under the mask, however short the reach."""
 
-    def _is_near(self, length: int, visible: Visible) -> bool:
-        return False
+    def mix(self, *arguments) -> jax.Array:
+        return xla.every_pair(self, *arguments)
 
 
 @pytest.mark.parametrize("causal", [False, True], ids=["both ways", "causal"])
@@ -207,8 +208,8 @@ def test_a_window_in_blocks_is_the_mask(length, reach, causal, packed):
     (_, expected), expected_grads = outcome(ByMask)
     check(found, np.asarray(expected), mask, "values")
     assert max(deviations(grads, expected_grads).values()) <= TOLERANCE
-    assert Attention(settings)._is_near(length, visible)
-    assert not Attention(settings)._is_near(4 * max(16, reach) - 1, visible)
+    assert xla.is_near(settings, False, length, visible)
+    assert not xla.is_near(settings, False, 4 * max(16, reach) - 1, visible)
 
 
 @pytest.mark.parametrize("causal", [False, True], ids=["both ways", "causal"])
