@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from ml_collections import ConfigDict
 
 from plmjax.data.batch_form import BatchForm, DataConfig, masking_config, plan_config
@@ -136,7 +136,7 @@ class Experiment:
 
     settings: Settings
     phases: tuple[PhasePlan, ...]
-    mesh: Mesh
+    mesh: Mesh | AbstractMesh
     objective: nn.Module
     form: BatchForm
     boxed: Any
@@ -204,6 +204,11 @@ class Experiment:
             with on_mesh(self.mesh, self.settings.sharding.rules):
                 return function(*args)
 
+        def lower(*args):
+            with on_mesh(self.mesh, self.settings.sharding.rules):
+                return function.lower(*args)
+
+        placed.lower = lower  # as of a jitted function: for what is compiled and not run
         return placed
 
 
@@ -260,6 +265,7 @@ def build(
     settings: Settings,
     devices: list[jax.Device] | None = None,
     corpus: PreparedCorpus | None = None,
+    mesh: Mesh | AbstractMesh | None = None,
 ) -> Experiment:
     """Builds and checks everything a run needs but its data; allocates no array.
 
@@ -268,11 +274,12 @@ def build(
       devices: what the mesh is made of; default all there are.
       corpus: whose tokenizer frames the text; without one, what is known of it before the corpus
         is prepared.
+      mesh: in place of `devices`; on an abstract one nothing can be run or compiled.
 
     Raises:
       UserError: for anything that does not fit together.
     """
-    mesh = make_mesh(settings.mesh, devices)
+    mesh = make_mesh(settings.mesh, devices) if mesh is None else mesh
     phases = plan_phases(settings.data, settings.phases, settings.train.steps)
     model = model_config(settings)
     forms = [batch_form(phase, settings.corpus, corpus) for phase in phases]
@@ -300,7 +307,9 @@ def build(
     )
 
 
-def check_phase(settings: Settings, phase: PhasePlan, model: Any, mesh: Mesh) -> None:
+def check_phase(
+    settings: Settings, phase: PhasePlan, model: Any, mesh: Mesh | AbstractMesh
+) -> None:
     """Raises a UserError if a phase's batches do not fit the model or the mesh."""
     where = phase.where
     if phase.data.seq_len > model.longest:
