@@ -48,20 +48,24 @@ class Flops:
 
 def forward_flops(objective: nn.Module, spec: Spec) -> Flops:
     """Of a batch of `spec`, from the objective's own count."""
-    layerless = _without_layers(objective)
-    total, twice = objective.forward_flops(spec), _lengthened(spec)
-    layers = total - layerless.forward_flops(spec)
-    longer = objective.forward_flops(twice) - layerless.forward_flops(twice)
+    deeper, twice = _deepened(objective), _lengthened(spec)
+    total = objective.forward_flops(spec)
+    layers = deeper.forward_flops(spec) - total
+    longer = deeper.forward_flops(twice) - objective.forward_flops(twice)
     # layers = a + b, and at twice the length 2 a + 4 b.
     return Flops(total, layers, max(0.0, (longer - 2 * layers) / 2))
 
 
-def _without_layers(objective: nn.Module) -> nn.Module:
+def _deepened(objective: nn.Module) -> nn.Module:
+    """The same with each of its layers twice: what that adds is what the layers do."""
     config = objective.backbone.config
-    fields = {field.name for field in dataclasses.fields(config)}
-    depths = {"num_layers", "num_decoder_layers", "groups"} & fields
-    shallow = dataclasses.replace(config, **dict.fromkeys(depths, 0))
-    return objective.clone(backbone=objective.backbone.clone(config=shallow))
+    depths = {
+        name: 2 * getattr(config, name)
+        for name in ("num_layers", "num_decoder_layers")
+        if hasattr(config, name)
+    }
+    deep = dataclasses.replace(config, **depths)
+    return objective.clone(backbone=objective.backbone.clone(config=deep))
 
 
 def _lengthened(spec: Spec) -> Spec:

@@ -150,7 +150,8 @@ def needed(
     # The backward pass of a layer has what it computes again, and gradients of as much.
     everything, found = policies["none"], policies[remat]
     layer = (everything.row - everything.logits) / max(layers, 1)
-    activations = (found.row + layer + 2 * everything.logits) * rows / within
+    # Of logits and their softmax, which jax keeps both, compilers keep one.
+    activations = (found.row + layer - everything.logits / 2) * rows / within
     # The layer that is computed and the next one, whole but for tensor, in two bytes an element.
     whole = local_bytes(parameters, {**sizes, "fsdp": 1, "data": 1})
     gathered = 2 * (whole / 2) / max(layers, 1) if sizes["fsdp"] > 1 else 0.0

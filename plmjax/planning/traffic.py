@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+import numpy as np
+
 from plmjax.parallel.mesh import AXES
 from plmjax.planning.memory import Leaf, local_bytes
 from plmjax.planning.topology import Topology
@@ -89,6 +91,7 @@ _CALLED = re.compile(
     r"|(?:branch_computations|called_computations)=\{([^}]*)\}"
 )
 _TRIPS = re.compile(r'known_trip_count"?\s*:\s*\{\s*"?n"?\s*:\s*"?(\d+)')
+_BOUND = re.compile(r"= [su](?:32|64)\[\]\S* constant\((\d+)\)")
 _COLLECTIVE = re.compile(rf" ({'|'.join(KINDS)})(-start)?\(")
 _ARRAY = re.compile(r"\b([a-z]+\d*(?:e\dm\d\w*)?)\[([\d,]*)\]")
 _BITS = {"pred": 8, "s4": 4, "u4": 4, "bf16": 16, "c64": 64, "c128": 128}
@@ -97,10 +100,10 @@ _BITS = {"pred": 8, "s4": 4, "u4": 4, "bf16": 16, "c64": 64, "c128": 128}
 def collectives(text: str) -> list[Collective]:
     """The collectives of an optimised HLO module, each with how often a run of it comes there.
 
-    What a loop's body does counts as often as the loop turns, where the compiler has noted that.
+    What a loop's body does counts as often as the loop turns: as the compiler has noted, or by the
+    constant that its condition compares with; once where neither is there.
     """
-    bodies = _computations(text)
-    entry, lines_of = bodies
+    entry, lines_of = _computations(text)
     times: dict[str, int] = collections.Counter()
 
     def visit(name: str, count: int) -> None:
@@ -108,8 +111,7 @@ def collectives(text: str) -> list[Collective]:
         for line in lines_of.get(name, ()):
             turns = 1
             if " while(" in line:
-                found = _TRIPS.search(line)
-                turns = int(found[1]) if found else 1
+                turns = _turns(line, lines_of)
             for one, several in _CALLED.findall(line):
                 for called in [one] if one else re.findall(r"[\w.\-]+", several):
                     visit(called, count * turns)
@@ -124,6 +126,16 @@ def collectives(text: str) -> list[Collective]:
     return found
 
 
+def _turns(line: str, lines_of: Mapping[str, list[str]]) -> int:
+    """How often a while loop turns."""
+    if noted := _TRIPS.search(line):
+        return int(noted[1])
+    condition = re.search(r"condition=%?([\w.\-]+)", line)
+    lines = lines_of.get(condition[1], []) if condition else []
+    bounds = [int(found[1]) for found in map(_BOUND.search, lines) if found]
+    return max(bounds, default=1)
+
+
 def _computations(text: str) -> tuple[str, dict[str, list[str]]]:
     """The name of the entry, and the lines of each computation that call others or communicate."""
     entry, name, lines_of = "", "", {}
@@ -133,7 +145,7 @@ def _computations(text: str) -> tuple[str, dict[str, list[str]]]:
             name = head[2]
             entry = name if head[1] else entry
             lines_of[name] = []
-        elif name and (_CALLED.search(line) or _COLLECTIVE.search(line)):
+        elif name and any(find.search(line) for find in (_CALLED, _COLLECTIVE, _BOUND)):
             lines_of[name].append(line)
     return entry, lines_of
 
@@ -167,24 +179,32 @@ def _members(line: str) -> tuple[int, ...]:
         first = re.findall(r"(\d+),(\d+)", pairs[1])
         apart = [pair for pair in first if pair[0] != pair[1]]
         return tuple(map(int, apart[0])) if apart else ()
-    listed = re.search(r"replica_groups=\{\{([\d,]*)\}", line)
-    if listed:
+    if listed := re.search(r"replica_groups=\{\{([\d,]*)\}", line):
         return tuple(map(int, filter(None, listed[1].split(","))))
-    iota = re.search(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", line)
-    if not iota:
-        return ()
-    shape, dims = ([int(x) for x in iota[i].split(",")] for i in (1, 2))
-    order = [int(x) for x in iota[3].split(",")] if iota[3] else list(range(len(dims)))
-    strides = [math.prod(dims[axis + 1 :]) for axis in range(len(dims))]
-    turned = [dims[axis] for axis in order]
-    members = []
-    for place in range(math.prod(shape[1:])):
-        device = 0
-        for axis, size in zip(reversed(order), reversed(turned), strict=True):
-            place, index = divmod(place, size)
-            device += index * strides[axis]
-        members.append(device)
-    return tuple(members)
+    if iota := re.search(rf"replica_groups=\[([\d,]+)\]<={_IOTA}", line):
+        return tuple(_iota(iota[2], iota[3]).reshape(_ints(iota[1]))[0].ravel().tolist())
+    if named := _MESH.search(line):
+        axes = dict(re.findall(r"('\w+')=(\d+)", named[1]))
+        sizes = [int(size) for size in axes.values()]
+        devices = _iota(named[2], named[3]) if named[2] else np.arange(math.prod(sizes))
+        talking = re.findall(r"'\w+'", named[4])
+        first = tuple(slice(None) if axis in talking else 0 for axis in axes)
+        return tuple(devices.reshape(sizes)[first].ravel().tolist())
+    return ()
+
+
+_IOTA = r"\[([\d,]+)\](?:T\(([\d,]+)\))?"
+_MESH = re.compile(rf"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\({_IOTA}\))? \{{([^}}]*)\}}")
+
+
+def _ints(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
+def _iota(dims: str, order: str | None) -> np.ndarray:
+    """Devices as HLO writes them: counted, shaped, and with axes in another order."""
+    devices = np.arange(math.prod(_ints(dims))).reshape(_ints(dims))
+    return devices.transpose(_ints(order)) if order else devices
 
 
 def by_axis(
