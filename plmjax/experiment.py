@@ -22,6 +22,7 @@ from plmjax.data.preparation import (
     given_tokenizer,
     prepare,
 )
+from plmjax.data.tokenizers import Tokenizer
 from plmjax.errors import UserError
 from plmjax.families import FAMILIES, make_objective, objective_config
 from plmjax.parallel.mesh import MeshConfig, make_mesh
@@ -266,6 +267,7 @@ def build(
     devices: list[jax.Device] | None = None,
     corpus: PreparedCorpus | None = None,
     mesh: Mesh | AbstractMesh | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> Experiment:
     """Builds and checks everything a run needs but its data; allocates no array.
 
@@ -275,6 +277,7 @@ def build(
       corpus: whose tokenizer frames the text; without one, what is known of it before the corpus
         is prepared.
       mesh: in place of `devices`; on an abstract one nothing can be run or compiled.
+      tokenizer: without a corpus, what stands for its tokenizer.
 
     Raises:
       UserError: for anything that does not fit together.
@@ -282,7 +285,7 @@ def build(
     mesh = make_mesh(settings.mesh, devices) if mesh is None else mesh
     phases = plan_phases(settings.data, settings.phases, settings.train.steps)
     model = model_config(settings)
-    forms = [batch_form(phase, settings.corpus, corpus) for phase in phases]
+    forms = [batch_form(phase, settings.corpus, corpus, tokenizer) for phase in phases]
     for phase, form in zip(phases, forms, strict=True):
         check_phase(settings, phase, model, mesh)
         _check_form(phase, form, forms[0], model)

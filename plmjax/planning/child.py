@@ -19,6 +19,7 @@ from plmjax import experiment
 from plmjax.errors import UserError
 from plmjax.planning.compiling import Job
 from plmjax.planning.programs import lowered
+from plmjax.planning.stand_in import stand_in
 from plmjax.planning.traffic import of_program
 
 _UNITS = {"": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -45,7 +46,7 @@ def _answers(job: Job, devices: dict[Any, list[jax.Device]]) -> Iterator[dict[st
             devices[job.topology] = list(job.topology.describe().devices)
         found = devices[job.topology]
         begin = time.perf_counter()
-        plan = experiment.build(job.settings, found)
+        plan = experiment.build(job.settings, found, tokenizer=stand_in(job.settings.corpus))
         program = lowered(plan, job.program)
         traced = time.perf_counter()
         compiled = program.compile()

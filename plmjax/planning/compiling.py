@@ -21,6 +21,9 @@ from plmjax.planning.programs import Program
 from plmjax.planning.topology import Topology
 from plmjax.planning.traffic import Traffic
 
+COMMAND = (sys.executable, "-m", "plmjax.planning.child")
+"""The process that compiles."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -107,7 +110,7 @@ def _compiled_by_one(
     """What one process compiles before it ends: at least one job's fate."""
     with tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(
-            [sys.executable, "-m", "plmjax.planning.child"],
+            COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -13,6 +13,7 @@ from plmjax.objectives.causal_lm import CausalLM
 from plmjax.objectives.seq2seq_lm import Seq2SeqLM
 from plmjax.parallel.rules import BATCH, HEAD_WIDTH, HEADS, LAYERS, LENGTH, batch_sharding, on_mesh
 from plmjax.phases import batch_form
+from plmjax.planning.stand_in import stand_in
 from plmjax.types import Spec
 
 TRAIN, EVALUATION, DECODE = "train", "evaluation", "decode"
@@ -34,7 +35,8 @@ class Program:
 
 def phase_spec(plan: Experiment, phase: int) -> Spec:
     """Shape and dtype of each array of a batch of a phase."""
-    return batch_form(plan.phases[phase], plan.settings.corpus).spec
+    corpus = plan.settings.corpus
+    return batch_form(plan.phases[phase], corpus, tokenizer=stand_in(corpus)).spec
 
 
 def can_decode(objective: nn.Module) -> bool:

@@ -18,6 +18,7 @@ from plmjax.phases import plan_phases
 from plmjax.planning.flops import Flops, forward_flops
 from plmjax.planning.memory import Kept, Leaf, Needed, kept, leaves, local_bytes, needed
 from plmjax.planning.programs import phase_spec
+from plmjax.planning.stand_in import stand_in
 from plmjax.planning.topology import Topology
 from plmjax.planning.traffic import Traffic, by_axis
 from plmjax.types import Spec
@@ -225,7 +226,7 @@ def abstract_experiment(settings: Settings, topology: Topology) -> Experiment:
       UserError: for whatever does not fit together.
     """
     mesh = abstract_mesh(settings.mesh, topology.devices, topology.mesh_slices)
-    return build(settings, mesh=mesh)
+    return build(settings, mesh=mesh, tokenizer=stand_in(settings.corpus))
 
 
 def sketch(
