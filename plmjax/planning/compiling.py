@@ -42,6 +42,7 @@ class Compiled:
     used, limit: where it found no room: what it would use, and what it may.
     traffic: of a run of it; None where the program could not be read.
     failure: in a line, why there is no program; empty where there is, or where it is too large.
+    refused: in a line, why the model cannot do this at all; empty where it can.
     trace_seconds, compile_seconds: of this machine. host_bytes: of its memory.
     """
 
@@ -55,6 +56,7 @@ class Compiled:
     limit: float = 0
     traffic: tuple[Traffic, ...] | None = None
     failure: str = ""
+    refused: str = ""
     trace_seconds: float = 0
     compile_seconds: float = 0
     host_bytes: float = 0
@@ -160,7 +162,9 @@ def _read(jobs: Sequence[Job], lines: Any, say: Callable[[str], None]) -> dict[i
             found[number] = Compiled(program, **answer)
         elif event == "refused" and number == 0 and program.kind == "train":
             raise UserError(answer["message"])
-        elif event in ("refused", "failed"):
+        elif event == "refused":
+            found[number] = Compiled(program, refused=answer["message"])
+        elif event == "failed":
             found[number] = Compiled(program, failure=answer["message"])
     return found
 

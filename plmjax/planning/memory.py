@@ -59,6 +59,11 @@ def local_bytes(found: tuple[Leaf, ...], sizes: Mapping[str, int]) -> int:
     return sum(leaf.local(sizes) for leaf in found)
 
 
+def local_elements(found: tuple[Leaf, ...], sizes: Mapping[str, int]) -> int:
+    """Elements a device of all of them."""
+    return sum(leaf.local(sizes) // leaf.itemsize for leaf in found)
+
+
 @dataclasses.dataclass(frozen=True)
 class Kept:
     """Bytes that are kept of a forward pass for its backward pass, unsplit.
@@ -153,8 +158,8 @@ def needed(
     # Of logits and their softmax, which jax keeps both, compilers keep one.
     activations = (found.row + layer - everything.logits / 2) * rows / within
     # The layer that is computed and the next one, whole but for tensor, in two bytes an element.
-    whole = local_bytes(parameters, {**sizes, "fsdp": 1, "data": 1})
-    gathered = 2 * (whole / 2) / max(layers, 1) if sizes["fsdp"] > 1 else 0.0
+    whole = local_elements(parameters, {**sizes, "fsdp": 1})
+    gathered = 2 * 2 * whole / max(layers, 1) if sizes["fsdp"] > 1 else 0.0
     return Needed(
         parameters=local,
         optimizer=local_bytes(optimizer, sizes),

@@ -116,9 +116,17 @@ def report(
     result["failures"] = {name: why for name, why in failures if why}
     result["advice"] = ""
     if not fits and not result["failures"]:
-        worst = max(range(len(phases)), key=lambda index: phases[index]["memory"]["peak"])
-        result["advice"] = advice(plan, topology, worst, phases[worst]["memory"]["peak"])
+        result["advice"] = _advice(plan, topology, phases)
     return result
+
+
+def _advice(plan: Experiment, topology: Topology, phases: Sequence[dict]) -> str:
+    """How to make it fit."""
+    tight = [index for index, one in enumerate(phases) if not one["memory"]["fits"]]
+    if not tight:
+        return "training fits: give a smaller batch to evaluate, or a smaller --decode_batch"
+    worst = max(tight, key=lambda index: phases[index]["memory"]["peak"])
+    return advice(plan, topology, worst, phases[worst]["memory"]["peak"])
 
 
 def _phase(
@@ -187,6 +195,7 @@ def _compiled_figures(one: Compiled, topology: Topology) -> dict[str, Any]:
         "fits": one.fits(topology.memory),
         "compiler_limit": one.limit,
         "failure": one.failure,
+        "refused": one.refused,
         "trace_seconds": one.trace_seconds,
         "compile_seconds": one.compile_seconds,
         "compiler_host_bytes": one.host_bytes,
@@ -279,6 +288,9 @@ def print_table(figures: dict[str, Any], console: Console) -> None:
     there = run["host_memory_bytes"]
     of_host = f" of {there / GIB:.0f}" if there else ""
     console.print(f"host memory: {run['host_bytes'] / GIB:.2f}{of_host} GiB, batches and a save")
+    for name, one in others.items():
+        if one["refused"]:
+            console.print(f"no {name} step: {one['refused']}", markup=False)
     console.print(f"counted: {figures['flop_convention']}", style="dim")
     console.print(figures["estimates"], style="dim")
     console.print(verdict(figures), style="bold", markup=False)

@@ -16,7 +16,7 @@ from plmjax.parallel.mesh import AXES, abstract_mesh
 from plmjax.parallel.rules import BATCH
 from plmjax.phases import plan_phases
 from plmjax.planning.flops import Flops, forward_flops
-from plmjax.planning.memory import Kept, Leaf, Needed, kept, leaves, local_bytes, needed
+from plmjax.planning.memory import Kept, Leaf, Needed, kept, leaves, local_elements, needed
 from plmjax.planning.programs import phase_spec
 from plmjax.planning.stand_in import stand_in
 from plmjax.planning.topology import Topology
@@ -178,10 +178,9 @@ class Sketch:
         """
         found, passes = self.needed(choice), 2 if choice.remat == "none" else 3
         state = 2 * (found.parameters + found.optimizer + found.gradients)
-        weights = local_bytes(self.parameters, {**choice.mesh, "fsdp": 1}) * self.itemsize / 4
+        weights = self.itemsize * local_elements(self.parameters, {**choice.mesh, "fsdp": 1})
         within = choice.mesh["sequence"] * choice.mesh["tensor"] * choice.mesh["pipeline"]
         made = self.policies["none"].row * self.local_rows(choice) / within
-        weights /= choice.mesh["pipeline"]
         return state + choice.accumulate * (passes * weights + 2 * passes * made)
 
     def estimate(

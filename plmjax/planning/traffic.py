@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from plmjax.parallel.mesh import AXES
-from plmjax.planning.memory import Leaf, local_bytes
+from plmjax.planning.memory import Leaf, local_elements
 from plmjax.planning.topology import Topology
 
 KINDS = (
@@ -235,9 +235,8 @@ def by_axis(
       itemsize: bytes of an element of activations, and of weights as they are sent.
     """
     parameters = tuple(parameters)
-    share = itemsize / 4
-    whole = share * local_bytes(parameters, {**sizes, "fsdp": 1})
-    local = share * local_bytes(parameters, sizes)
+    whole = itemsize * local_elements(parameters, {**sizes, "fsdp": 1})
+    local = itemsize * local_elements(parameters, sizes)
     residual = tokens * width * itemsize / sizes["sequence"]  # whole but for sequence
     turns = 10 + {"none": 0, "dots": 2}.get(remat, 4)
     heads = tokens * width * itemsize / sizes["tensor"]
