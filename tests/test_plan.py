@@ -16,7 +16,7 @@ from plmjax import experiment
 from plmjax.errors import UserError
 from plmjax.families import FAMILIES
 from plmjax.parallel.chips import CHIPS, GIB
-from plmjax.planning import advice, compiling, search, traffic
+from plmjax.planning import advice, child, compiling, search, traffic
 from plmjax.planning.flops import forward_flops
 from plmjax.planning.memory import leaves, local_bytes
 from plmjax.planning.programs import DECODE, Program, lowered
@@ -481,3 +481,15 @@ def test_a_search_on_tpus_compiles_the_best():
     assert done.returncode == 0, done.stderr[-3000:]
     best = json.loads(done.stdout)["best"]
     assert best[0]["source"] == "compiled" and best[0]["fits"]
+
+
+def test_the_compiler_says_by_how_much_there_is_no_room():
+    # As in public reports of it, github.com/erfanzar/EasyDeL/issues/166.
+    said = (
+        "RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory space"
+        " hbm. Used 63.80G of 30.75G hbm. Exceeded hbm capacity by 33.05G."
+    )
+    found = child._too_large(said)
+    assert found["used"] == pytest.approx(63.8 * GIB)
+    assert found["limit"] == pytest.approx(30.75 * GIB)
+    assert child._too_large("INTERNAL: something else") is None
