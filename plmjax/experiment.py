@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from ml_collections import ConfigDict
 
 from plmjax.checks import check_computable, check_split, decoder_lengths
@@ -23,6 +23,7 @@ from plmjax.data.preparation import (
     given_tokenizer,
     prepare,
 )
+from plmjax.data.tokenizers import Tokenizer
 from plmjax.errors import UserError
 from plmjax.families import FAMILIES, make_objective, objective_config
 from plmjax.nn.stack import check_stages
@@ -149,7 +150,7 @@ class Experiment:
 
     settings: Settings
     phases: tuple[PhasePlan, ...]
-    mesh: Mesh
+    mesh: Mesh | AbstractMesh
     objective: nn.Module
     form: BatchForm
     boxed: Any
@@ -229,6 +230,11 @@ class Experiment:
             with on_mesh(self.mesh, self.settings.sharding.rules, self.settings.mesh.microbatches):
                 return function(*args)
 
+        def lower(*args):
+            with on_mesh(self.mesh, self.settings.sharding.rules):
+                return function.lower(*args)
+
+        placed.lower = lower  # as of a jitted function: for what is compiled and not run
         return placed
 
 
@@ -285,6 +291,8 @@ def build(
     settings: Settings,
     devices: list[jax.Device] | None = None,
     corpus: PreparedCorpus | None = None,
+    mesh: Mesh | AbstractMesh | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> Experiment:
     """Builds and checks everything a run needs but its data; allocates no array.
 
@@ -293,14 +301,16 @@ def build(
       devices: what the mesh is made of; default all there are.
       corpus: whose tokenizer frames the text; without one, what is known of it before the corpus
         is prepared.
+      mesh: in place of `devices`; on an abstract one nothing can be run or compiled.
+      tokenizer: without a corpus, what stands for its tokenizer.
 
     Raises:
       UserError: for anything that does not fit together.
     """
-    mesh = make_mesh(settings.mesh, devices)
+    mesh = make_mesh(settings.mesh, devices) if mesh is None else mesh
     phases = plan_phases(settings.data, settings.phases, settings.train.steps)
     model = model_config(settings)
-    forms = [batch_form(phase, settings.corpus, corpus) for phase in phases]
+    forms = [batch_form(phase, settings.corpus, corpus, tokenizer) for phase in phases]
     for phase, form in zip(phases, forms, strict=True):
         check_phase(settings, phase, model, mesh)
         _check_form(phase, form, forms[0], model)
@@ -330,7 +340,9 @@ def build(
     )
 
 
-def check_phase(settings: Settings, phase: PhasePlan, model: Any, mesh: Mesh) -> None:
+def check_phase(
+    settings: Settings, phase: PhasePlan, model: Any, mesh: Mesh | AbstractMesh
+) -> None:
     """Raises a UserError if a phase's batches do not fit the model or the mesh."""
     where = phase.where
     if phase.data.seq_len > model.longest:

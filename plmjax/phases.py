@@ -10,6 +10,7 @@ from plmjax.data.batch_form import BatchForm, DataConfig, token_counts
 from plmjax.data.pipeline import Input
 from plmjax.data.preparation import CorpusConfig, PreparedCorpus, foreseen_tokenizer
 from plmjax.data.store import SplitReader
+from plmjax.data.tokenizers import Tokenizer
 from plmjax.errors import UserError
 from plmjax.settings import from_config
 
@@ -86,7 +87,10 @@ def _changed_choice(old: Mapping[str, Any], changes: Any, where: str) -> dict[st
 
 
 def batch_form(
-    phase: PhasePlan, config: CorpusConfig, corpus: PreparedCorpus | None = None
+    phase: PhasePlan,
+    config: CorpusConfig,
+    corpus: PreparedCorpus | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> BatchForm:
     """What the phase's batches are.
 
@@ -94,12 +98,13 @@ def batch_form(
       phase: one of `plan_phases`.
       config: which corpus it is.
       corpus: the same, prepared; without it, what is known of its tokenizer before that.
+      tokenizer: without a corpus, what stands for its tokenizer.
 
     Raises:
       UserError: where the vocabulary lacks a token, or settings do not fit each other.
     """
     if corpus is None:
-        tokenizer = foreseen_tokenizer(config)
+        tokenizer = foreseen_tokenizer(config) if tokenizer is None else tokenizer
         counts = np.ones(tokenizer.vocab_size, np.int64)
     else:
         tokenizer = corpus.tokenizer

@@ -5,7 +5,7 @@ import math
 
 import jax
 from jax.experimental.mesh_utils import create_device_mesh, create_hybrid_device_mesh
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from plmjax.errors import UserError
 
@@ -66,6 +66,18 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
         placed = create_hybrid_device_mesh(inner, outer, devices, allow_split_physical_axes=True)
     # Auto axes: linen's logical constraints do not work on Explicit ones, jax's default.
     return Mesh(placed, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def abstract_mesh(config: MeshConfig, devices: int, slices: int = 1) -> AbstractMesh:
+    """The same mesh of devices that are not at hand: so many in so many slices.
+
+    Raises:
+      UserError: as `make_mesh`.
+    """
+    sizes = _filled(config, devices)
+    if slices > 1:
+        _between_slices(sizes, slices)
+    return AbstractMesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def _filled(config: MeshConfig, devices: int) -> dict[str, int]:

@@ -1,0 +1,1 @@
+"""What a run needs of machines that are not at hand: memory, operations, traffic, time."""
