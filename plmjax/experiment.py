@@ -5,7 +5,7 @@ Everything is built from the config and checked here, before any array is alloca
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -31,6 +31,8 @@ from plmjax.parallel.rules import (
     batch_shards,
     layer_axes,
     on_mesh,
+    own_parts,
+    replicated,
 )
 from plmjax.phases import PhasePlan, batch_form, plan_phases
 from plmjax.settings import choose, from_config, to_config
@@ -52,14 +54,21 @@ class TrainConfig:
     accumulate: microbatches an update; the batch is cut, the update is the same.
     log_every: steps a line of metrics covers.
     profile_steps: `a:b` records steps a+1 to b for xprof; empty records nothing.
+    stall_seconds: a run that makes no step for so long ends, with the stacks of all its processes;
+      what compiles, evaluates or saves may take five times as long. 0 lets it wait.
     """
 
     steps: int = 10_000
     accumulate: int = 1
     log_every: int = 100
     profile_steps: str = ""
+    stall_seconds: float = 600.0
 
     def __post_init__(self):
+        if self.stall_seconds < 0:
+            raise UserError(
+                f"config.train.stall_seconds={self.stall_seconds}; give seconds, or 0 for no limit"
+            )
         if self.steps < 1:
             raise UserError(f"config.train.steps={self.steps}; a run has at least 1 step")
         if self.log_every < 1:
@@ -182,14 +191,23 @@ class Experiment:
             return self.objective.apply({"params": params}, batch, method="masked_logits")
 
         shardings = (self.shardings.params, self.batch_sharding)
-        return self._on_mesh(jax.jit(logits, in_shardings=shardings))
+        # A copy in each process, which can look at its own devices only.
+        everywhere = replicated(self.mesh)
+        return self._on_mesh(jax.jit(logits, in_shardings=shardings, out_shardings=everywhere))
+
+    @property
+    def own_parts(self) -> tuple[tuple[int, ...], int]:
+        """As `rules.own_parts`: what of each batch this process reads."""
+        return own_parts(self.mesh, self.settings.sharding.rules)
 
     def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-        """Puts this process's part of a host batch on its devices."""
-        return {
-            key: jax.make_array_from_process_local_data(self.batch_sharding, x)
-            for key, x in batch.items()
-        }
+        """Puts this process's part of a host batch, its `own_parts`, on its devices."""
+        parts, count = self.own_parts
+        return self._placed(batch, parts, count)
+
+    def place_whole(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Puts a batch that every process has as a whole on the devices."""
+        return self._placed(batch, range(self.own_parts[1]), self.own_parts[1])
 
     def parameter_count(self) -> int:
         """How many parameters the model has, rows that pad the vocabulary left out."""
@@ -197,6 +215,23 @@ class Experiment:
 
     def _fresh(self) -> TrainState:
         return fresh_state(self.objective, self.spec, self.optimizer, self.settings.seed)
+
+    def _placed(
+        self, batch: Mapping[str, np.ndarray], parts: Sequence[int], count: int
+    ) -> dict[str, jax.Array]:
+        """Global arrays of `count` parts, of which `batch` has some, one after the other."""
+
+        def put(x: np.ndarray) -> jax.Array:
+            size = len(x) // len(parts)
+
+            def part(index: tuple[slice, ...]) -> np.ndarray:
+                begin = parts.index((index[0].start or 0) // size) * size
+                return x[begin : begin + size]
+
+            shape = (size * count, *x.shape[1:])
+            return jax.make_array_from_callback(shape, self.batch_sharding, part)
+
+        return {key: put(x) for key, x in batch.items()}
 
     def _on_mesh(self, function: Callable) -> Callable:
         @functools.wraps(function)

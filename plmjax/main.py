@@ -6,15 +6,25 @@
                                started again with the same folder, the run resumes
 --profile_steps=A:B            records steps A+1 to B for xprof
 --print_config                 prints the config with all overrides and stops
+
+A run of several processes is started once for each, with the same command but for the number:
+--coordinator=HOST:PORT        where process 0 runs, and a free port there
+--processes=N --process=I      how many there are, and which one this is, from 0
+--connect_seconds=S            how long the others are waited for (default 300)
+--silence_seconds=S            a process that gives no sign of life for so long counts as dead, and
+                               the others end (default 60)
+On TPU slices and under SLURM (srun) the first three are found without the flags; the variables
+JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID stand for them anywhere else.
 """
 
 import dataclasses
 import os
+from collections.abc import Callable
 
 import jax
 from absl import flags
 
-from plmjax import cli, experiment
+from plmjax import cli, experiment, starting
 from plmjax.data.pipeline import Input
 from plmjax.data.preparation import PreparedCorpus
 from plmjax.errors import UserError
@@ -29,9 +39,13 @@ from plmjax.train import hooks, metrics
 from plmjax.train.checkpoints import Checkpoints, check_space, parameters_of
 from plmjax.train.loop import Phase, train
 from plmjax.train.state import TrainState
+from plmjax.train.stopping import AgreedStop
+from plmjax.train.watchdog import PATIENCE, Moved, Watchdog
 from plmjax.train.workdir import Workdir, write_whole
+from plmjax.types import Batch
 
 CONFIG = cli.define_config_flag()
+PROCESSES = cli.define_process_flags()
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; local or gs://.")
 PROFILE = flags.DEFINE_string("profile_steps", "", "A:B records steps A+1 to B for xprof.")
 
@@ -42,13 +56,14 @@ BLANKS = 5
 """How many sentences with a word left out the report shows."""
 
 
-def main() -> int:
-    """Runs what the flags say; returns the exit code."""
+def main(watchdog: Watchdog) -> int:
+    """Runs what the flags say, with the processes that `watchdog` watches; returns the code."""
     settings = experiment.read_settings(CONFIG.value)
     if PROFILE.value:
         changed = dataclasses.replace(settings.train, profile_steps=PROFILE.value)
         settings = dataclasses.replace(settings, train=changed)
-    return run(settings, default_workdir() if WORKDIR.value is None else WORKDIR.value)
+    workdir = default_workdir() if WORKDIR.value is None else WORKDIR.value
+    return run(settings, workdir, watchdog)
 
 
 def default_workdir() -> str:
@@ -58,8 +73,11 @@ def default_workdir() -> str:
     return os.path.join("runs", "-".join(word for word in words if word))
 
 
-def run(settings: Settings, workdir: str) -> int:
+def run(settings: Settings, workdir: str, watchdog: Watchdog) -> int:
     """Trains, evaluates and reports, from wherever the run in `workdir` stands.
+
+    Of several processes the first prints, and writes what is written once; the checkpoints are
+    written by all.
 
     Returns:
       The exit code: 0, or cli.PREEMPTED after a signal.
@@ -67,38 +85,45 @@ def run(settings: Settings, workdir: str) -> int:
     Raises:
       UserError: for whatever the user can mend.
     """
+    group, say = watchdog.group, print_now if watchdog.group.first else silent
     work = Workdir(workdir)
     check_run(settings, work)
-    corpus = experiment.open_corpus(settings)
+    starting.check_same_start(group, settings, str(work.path))
+    corpus = starting.open_corpus(group, settings)
     settings = experiment.resolved(settings, corpus.tokenizer.vocab_size, work.stored_config())
     plan = experiment.build(settings, corpus=corpus)
     config, about_corpus = dataclasses.asdict(settings), corpus_record(corpus)
     work.check_same_run(config, about_corpus)
+    starting.check_same_resolved(group, settings, corpus)
 
-    checkpoints = Checkpoints(work.path / "checkpoints", settings.checkpoint, print_now)
-    newest, report = checkpoints.newest_intact(), Report.read(work.path)
-    if report and report.step == newest == settings.train.steps:
-        print(f"This run is complete: {newest:,} steps, in {work.path}.\n")
+    checkpoints = Checkpoints(work.path / "checkpoints", settings.checkpoint, say)
+    newest, complete = starting.standing(group, checkpoints, work, settings.train.steps)
+    if complete:
+        say(f"This run is complete: {newest:,} steps, in {work.path}.\n")
+        report = Report.read(work.path)
     else:
         check_space(work.path, plan.abstract_state, settings.checkpoint)
         inputs = open_inputs(plan, corpus)
-        state = initial_state(plan, corpus, checkpoints, newest)
+        state = initial_state(plan, corpus, checkpoints, newest, say)
         # The first thing that is written, when nothing is left to be found wrong.
-        work.begin(config, about_corpus, plan.parameter_count())
-        print_now(opening(plan, inputs, newest or 0))
+        starting.begin_together(
+            group, work, lambda: work.begin(config, about_corpus, plan.parameter_count())
+        )
+        say(opening(plan, inputs, newest or 0))
         try:
-            state = train_to_end(plan, inputs, work, checkpoints, state, newest or 0)
+            state = train_to_end(plan, inputs, work, checkpoints, state, newest or 0, watchdog)
         except hooks.Preempted as stop:
-            print(f"Stopped by signal {stop.signal_number} after step {stop.step}, which is saved;")
-            print("the same command resumes.")
+            say(f"Stopped by signal {stop.signal_number} after step {stop.step}, which is saved;")
+            say("the same command resumes.")
             return cli.PREEMPTED
         checkpoints.close()
-        records = metrics.read_records(work.path / metrics.FILE)
-        draw_curves(records, work.path / "curves.png", str(work.path))
-        report = make_report(plan, corpus, inputs, state)
-        # Last, since a run that has its report counts as complete.
-        write_whole(work.path / REPORT_FILE, report.to_json())
-    print(f"{report.text()}\n\n{closing(work)}")
+        report = make_report(plan, corpus, inputs, state, group.first)
+        if group.first:
+            records = metrics.read_records(work.path / metrics.FILE)
+            draw_curves(records, work.path / "curves.png", str(work.path))
+            # Last, since a run that has its report counts as complete.
+            write_whole(work.path / REPORT_FILE, report.to_json())
+    say(f"{report.text()}\n\n{closing(work)}")
     return 0
 
 
@@ -125,7 +150,11 @@ def corpus_record(corpus: PreparedCorpus) -> dict[str, str]:
 
 
 def initial_state(
-    plan: Experiment, corpus: PreparedCorpus, checkpoints: Checkpoints, newest: int | None
+    plan: Experiment,
+    corpus: PreparedCorpus,
+    checkpoints: Checkpoints,
+    newest: int | None,
+    say: Callable[[str], None],
 ) -> TrainState:
     """The run's own `newest` checkpoint; without one fresh, with the parameters of `init_from`.
 
@@ -148,7 +177,7 @@ def initial_state(
         raise UserError(
             f"{other.name} was trained with another vocabulary than this corpus has; {own}"
         )
-    params = parameters_of(other.path / "checkpoints", plan.abstract_state.params, print_now)
+    params = parameters_of(other.path / "checkpoints", plan.abstract_state.params, say)
     return plan.fresh_state().replace(params=params)
 
 
@@ -161,16 +190,16 @@ class Inputs:
 
 
 def open_inputs(plan: Experiment, corpus: PreparedCorpus) -> Inputs:
-    """Opens the inputs of a run.
+    """Opens the inputs of a run, this process's part of each batch.
 
     Raises:
       UserError: if there is too little text for a batch, to train on or held out.
     """
-    seed, host = plan.settings.seed, (jax.process_index(), jax.process_count())
-    phases = tuple(train_input(phase, corpus, seed, host) for phase in plan.phases)
+    seed, parts = plan.settings.seed, plan.own_parts
+    phases = tuple(train_input(phase, corpus, seed, parts) for phase in plan.phases)
     for phase in phases:
         phase.epoch_sizes()
-    return Inputs(phases, held_out_input(plan.phases[-1], corpus, seed, host))
+    return Inputs(phases, held_out_input(plan.phases[-1], corpus, seed, parts))
 
 
 def train_to_end(
@@ -180,9 +209,11 @@ def train_to_end(
     checkpoints: Checkpoints,
     state: TrainState,
     done: int,
+    watchdog: Watchdog,
 ) -> TrainState:
     """Sets up the hooks and the phases and trains; returns the last state."""
-    settings = plan.settings
+    settings, group = plan.settings, watchdog.group
+    say = print_now if group.first else silent
     step = plan.compiled_train_step()
     phases = []
     for phase, source in zip(plan.phases, inputs.phases, strict=True):
@@ -191,28 +222,36 @@ def train_to_end(
 
     evaluation_step = plan.compiled_evaluation_step()
 
+    def place_to_evaluate(batch) -> Batch:
+        watchdog.progress("evaluates", PATIENCE)
+        return plan.place(batch)
+
     def evaluate_held_out(params) -> dict[str, float]:
-        return evaluate(evaluation_step, params, inputs.held_out.evaluation_batches(), plan.place)
+        batches = inputs.held_out.evaluation_batches()
+        return evaluate(evaluation_step, params, batches, place_to_evaluate)
 
     total = settings.train.steps
-    writer = metrics.MetricsWriter(work.path, done)
+    writer = metrics.MetricsWriter(work.path, done) if group.first else metrics.NoWriter()
     log = hooks.Log(
         writer,
         every=settings.train.log_every,
         first_step=done,
         last_step=total,
         learning_rate=plan.learning_rate,
-        say=print_now,
+        say=say,
     )
     evaluation = hooks.Evaluate(
         evaluate_held_out,
         writer,
         every=settings.evaluation.every,
         last_step=total,
-        say=print_now,
+        say=say,
     )
     try:
-        with hooks.StopSignal() as stop:
+        with (
+            stop_signal(watchdog, done) as stop,
+            watchdog.expecting_steps(settings.train.stall_seconds, work.path),
+        ):
             save = hooks.Save(
                 checkpoints,
                 writer,
@@ -223,11 +262,23 @@ def train_to_end(
                 last_step=total,
                 monitor=plan.objective.monitor,
             )
-            profile = profile_hooks(settings, work, done)
-            return train(state, phases, [log, evaluation, save, *profile], plan.place)
+            profile = profile_hooks(settings, work, done) if group.first else []
+            made = Moved(watchdog, "logs, evaluates or saves", PATIENCE)
+            after = Moved(watchdog, "waits for its devices")
+            every = [made, log, evaluation, save, *profile, after]
+            return train(state, phases, every, plan.place)
     finally:
         writer.close()
         checkpoints.wait()
+
+
+def stop_signal(watchdog: Watchdog, done: int) -> hooks.StopSignal | AgreedStop:
+    """What listens to signals; of several processes all stop after the same step."""
+    if watchdog.group.size == 1:
+        return hooks.StopSignal()
+    stop = AgreedStop(watchdog.group, done)
+    watchdog.agree_by(stop)
+    return stop
 
 
 def profile_hooks(settings: Settings, work: Workdir, done: int) -> list[hooks.Profile]:
@@ -243,19 +294,25 @@ def profile_hooks(settings: Settings, work: Workdir, done: int) -> list[hooks.Pr
 
 
 def make_report(
-    plan: Experiment, corpus: PreparedCorpus, inputs: Inputs, state: TrainState
+    plan: Experiment, corpus: PreparedCorpus, inputs: Inputs, state: TrainState, compare: bool
 ) -> Report:
-    """Evaluates on all held-out documents, beside baselines from the training text."""
+    """Evaluates on all held-out documents, beside baselines from the training text.
+
+    `compare`: whether this process makes the baselines, which takes one and no device.
+    """
     held_out, tokenizer = inputs.held_out, corpus.tokenizer
     step = plan.compiled_evaluation_step()
     scores = evaluate(step, state.params, held_out.evaluation_batches(), plan.place)
-    trained_on = list(inputs.phases[-1].splits.values())
-    counts = baselines.count_splits(trained_on, tokenizer.vocab_size, BASELINE_TOKENS)
-    batches = held_out.evaluation_batches()
-    objective = plan.objective
-    others = baselines.ngram_baselines(
-        counts, batches, objective.neighbours, objective.predicts, held_out.form.task
-    )
+    objective, others = plan.objective, {}
+    if compare:
+        trained_on = list(inputs.phases[-1].splits.values())
+        counts = baselines.count_splits(trained_on, tokenizer.vocab_size, BASELINE_TOKENS)
+        # All parts of the batches, where the model has evaluated this process's.
+        whole = held_out_input(plan.phases[-1], corpus, plan.settings.seed, (0, 1))
+        batches, task = whole.evaluation_batches(), held_out.form.task
+        others = baselines.ngram_baselines(
+            counts, batches, objective.neighbours, objective.predicts, task
+        )
     filled = fill_held_out_blanks(plan, corpus, inputs, state) if objective.fills_blanks else []
     return Report(int(jax.device_get(state.step)), {"this model": scores, **others}, filled)
 
@@ -277,7 +334,7 @@ def fill_held_out_blanks(
         sentences,
         tokenizer,
         held_out.spec,
-        lambda batch: masked_logits(state.params, plan.place(batch)),
+        lambda batch: masked_logits(state.params, plan.place_whole(batch)),
     )
 
 
@@ -315,5 +372,9 @@ def print_now(line: str) -> None:
     print(line, flush=True)
 
 
+def silent(line: str) -> None:
+    """Says nothing, where another process says it."""
+
+
 if __name__ == "__main__":
-    cli.run(main, CONFIG, __doc__)
+    cli.run(main, CONFIG, __doc__, PROCESSES)

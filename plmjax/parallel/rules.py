@@ -155,6 +155,20 @@ def batch_shards(mesh: Mesh, rules: tuple = RULES) -> int:
     return math.prod(mesh.shape[axis] for axis in dict(rules)[BATCH] or ())
 
 
+def own_parts(mesh: Mesh, rules: tuple = RULES) -> tuple[tuple[int, ...], int]:
+    """Which parts of each batch the devices of this process hold.
+
+    Not one part for each process: those whose devices hold the same rows, split along other axes,
+    hold the same parts, and a torus may give a process rows that do not follow each other.
+
+    Returns:
+      The numbers of the parts, ascending, and of how many equal parts the batch consists.
+    """
+    count = batch_shards(mesh, rules)
+    held = batch_sharding(mesh, rules).addressable_devices_indices_map((count,))
+    return tuple(sorted({index[0].start or 0 for index in held.values()})), count
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The sharding of scalars: a copy everywhere."""
     return NamedSharding(mesh, PartitionSpec())

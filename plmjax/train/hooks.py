@@ -192,7 +192,7 @@ class Save(Hook):
         Raises:
           Preempted: after a save that a signal asked for.
         """
-        asked = self._stop.received
+        asked = self._stop.asked(event.step)
         if not asked and event.step % self._every and event.step != self._last_step:
             return
         self._log.flush()
@@ -274,6 +274,10 @@ class StopSignal(contextlib.AbstractContextManager):
         """Gives the signals back."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def asked(self, step: int) -> int:
+        """The number of the signal that asks to stop after `step`; 0 if none does."""
+        return self.received
 
     def _receive(self, number: int, _) -> None:
         self.received = number

@@ -18,7 +18,7 @@ from plmjax.errors import UserError
 
 MAY_CHANGE = (
     *("checkpoint.", "corpus.cache_dir", "data.prefetch", "mesh.", "sharding."),
-    *("train.accumulate", "train.profile_steps"),
+    *("train.accumulate", "train.profile_steps", "train.stall_seconds"),
 )
 """Settings that do not change the mathematics; a run may go on with other values."""
 

@@ -1,0 +1,150 @@
+"""Runs a verb in several local processes that are one run, with what goes wrong in some of them."""
+
+import ctypes
+import dataclasses
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from plmjax import main, starting
+from plmjax.data import pipeline
+from plmjax.errors import UserError
+from plmjax.train.hooks import Event, Hook
+from tests.run import verb
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def run(
+    processes: int,
+    devices: int,
+    *flags: str,
+    before: Mapping[int, Callable[[], None]] | None = None,
+    own: Mapping[int, tuple[str, ...]] | None = None,
+    timeout: float = 240,
+) -> list[verb.Ended]:
+    """Runs `plmjax.main` in so many processes with so many devices each; all have ended then.
+
+    Args:
+      processes, devices: how many, and how many each of them has.
+      flags: of all.
+      before: what is called first in the process of a rank.
+      own: more flags of a rank.
+      timeout: seconds after which those that still run are killed, which fails the test.
+    """
+    environment = {
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')}"
+        f" --xla_force_host_platform_device_count={devices}"
+    }
+    coordinator = f"--coordinator=127.0.0.1:{free_port()}"
+
+    def one(rank: int) -> verb.Ended:
+        numbers = (coordinator, f"--processes={processes}", f"--process={rank}")
+        return verb.forked(
+            *flags,
+            *(numbers if processes > 1 else ()),
+            *(own or {}).get(rank, ()),
+            environment=environment,
+            before=(before or {}).get(rank),
+            timeout=timeout,
+        )
+
+    with ThreadPoolExecutor(processes) as pool:
+        return list(pool.map(one, range(processes)))
+
+
+@dataclasses.dataclass(frozen=True)
+class At(Hook):
+    """Does something in the process after it has dispatched step `step`."""
+
+    step: int
+    what: str
+
+    def __call__(self) -> None:
+        """Puts it into the process, before the verb runs."""
+        train = main.train
+
+        def with_it(state, phases, hooks, place):
+            return train(state, phases, [*hooks, self], place)
+
+        main.train = with_it
+
+    def after_step(self, event: Event) -> None:
+        if event.step != self.step:
+            return
+        if self.what == "hold":  # as a C extension that hangs with Python's lock
+            ctypes.PyDLL(None).sleep(1000)
+        else:
+            os.kill(os.getpid(), signal.Signals[self.what])
+
+
+@dataclasses.dataclass(frozen=True)
+class Batches:
+    """Lets the batches of training end, fail or stand still before step `step`."""
+
+    step: int
+    what: str
+
+    def __call__(self) -> None:
+        batches = pipeline.Input.batches
+
+        def with_it(source, first: int, last: int) -> Iterator[dict[str, np.ndarray]]:
+            for step, batch in enumerate(batches(source, first, last), first):
+                if step + 1 == self.step:
+                    if self.what == "end":
+                        return
+                    if self.what == "stall":
+                        time.sleep(1000)
+                    if self.what == "corrupt":
+                        raise UserError("part 3 of the store is damaged")
+                    raise KeyError("a mistake of the program")
+                yield batch
+
+        pipeline.Input.batches = with_it
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """Writes which examples the process asks for: JSON lines of lists in `file`."""
+
+    file: Path
+
+    def __call__(self) -> None:
+        training, evaluation = pipeline.Input._examples_of, pipeline._in_turn
+
+        def write(kind: str, indexes: np.ndarray) -> None:
+            with self.file.open("a") as file:
+                file.write(json.dumps([kind, indexes.tolist()]) + "\n")
+
+        def examples_of(source, step: int) -> np.ndarray:
+            indexes = training(source, step)
+            write("training", indexes)
+            return indexes
+
+        def in_turn(plans, ends, indexes):
+            write("evaluation", indexes)
+            return evaluation(plans, ends, indexes)
+
+        pipeline.Input._examples_of = examples_of
+        pipeline._in_turn = in_turn
+
+    def read(self, kind: str) -> list[list[int]]:
+        """The lists of one kind, in the order of examples."""
+        lines = [json.loads(line) for line in self.file.read_text().splitlines()]
+        return sorted(indexes for found, indexes in lines if found == kind)
+
+
+def other_code() -> None:
+    """Makes the process look as if its code were another version's."""
+    starting.code_digest = lambda: "another"
