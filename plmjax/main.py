@@ -123,7 +123,8 @@ def run(settings: Settings, workdir: str, watchdog: Watchdog) -> int:
             draw_curves(records, work.path / "curves.png", str(work.path))
             # Last, since a run that has its report counts as complete.
             write_whole(work.path / REPORT_FILE, report.to_json())
-    say(f"{report.text()}\n\n{closing(work)}")
+    if group.first:
+        print(f"{report.text()}\n\n{closing(work)}")
     return 0
 
 

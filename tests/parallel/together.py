@@ -2,6 +2,7 @@
 
 import ctypes
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -50,10 +51,11 @@ def run(
     coordinator = f"--coordinator=127.0.0.1:{free_port()}"
 
     def one(rank: int) -> verb.Ended:
+        # A single process is given them too: then it adds with gloo as several do, in one order.
         numbers = (coordinator, f"--processes={processes}", f"--process={rank}")
         return verb.forked(
             *flags,
-            *(numbers if processes > 1 else ()),
+            *numbers,
             *(own or {}).get(rank, ()),
             environment=environment,
             before=(before or {}).get(rank),
@@ -62,6 +64,42 @@ def run(
 
     with ThreadPoolExecutor(processes) as pool:
         return list(pool.map(one, range(processes)))
+
+
+def both(*calls: Callable[[], None]) -> Callable[[], None]:
+    """All of them, one after the other, as one that can be sent to a process."""
+    return functools.partial(_call, calls)
+
+
+def _call(calls: tuple[Callable[[], None], ...]) -> None:
+    for call in calls:
+        call()
+
+
+def light_input() -> None:
+    """Batches made of the examples' numbers, without TensorFlow, whose import takes seconds."""
+
+    def rows(source, indexes: np.ndarray) -> dict[str, np.ndarray]:
+        batch = {}
+        for key, (shape, dtype) in source.spec.items():
+            high = {"tokens": 300, "masked_targets": 300, "masked_positions": shape[-1]}
+            drawn = [
+                np.random.default_rng([int(i), len(key)]).integers(0, high.get(key, 2), shape[1:])
+                for i in indexes
+            ]
+            batch[key] = np.stack(drawn).astype(dtype)
+        return batch
+
+    def batches(source, first: int, last: int) -> Iterator[dict[str, np.ndarray]]:
+        for step in range(first, last):
+            yield rows(source, source._examples_of(step + source._first_step))
+
+    def evaluation_batches(source) -> Iterator[dict[str, np.ndarray]]:
+        for step in range(2):
+            yield rows(source, 10_000 + step * source.config.batch_size + source._local_rows)
+
+    pipeline.Input.batches = batches
+    pipeline.Input.evaluation_batches = evaluation_batches
 
 
 @dataclasses.dataclass(frozen=True)
