@@ -135,12 +135,10 @@ def join(place: Place, seconds: float = CONNECT_SECONDS) -> None:
 
 def _await_coordinator(place: Place, seconds: float) -> None:
     """Returns when something listens at the coordinator's address."""
-    host, _, port = place.coordinator.rpartition(":")
     end, why = time.monotonic() + seconds, "no answer"
     while (left := end - time.monotonic()) > 0:
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=left).close()
-            return
+            return _connect(place.coordinator, left)
         except (OSError, OverflowError) as error:
             why = getattr(error, "strerror", None) or str(error)
             time.sleep(min(0.2, max(end - time.monotonic(), 0)))
@@ -148,6 +146,20 @@ def _await_coordinator(place: Place, seconds: float) -> None:
         f"{place} cannot reach the coordinator at {place.coordinator}: {why}, for {seconds:g} s;"
         " check that rank 0 runs there and that the network lets it through"
     )
+
+
+def _connect(address: str, seconds: float) -> None:
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
+
+
+def answers(address: str, seconds: float) -> bool:
+    """Whether something listens at HOST:PORT."""
+    try:
+        _connect(address, seconds)
+    except OSError:
+        return False
+    return True
 
 
 class Group:

@@ -11,9 +11,11 @@ Stated times, from the event to the end of every process:
 """
 
 import contextlib
+import ctypes
 import faulthandler
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -23,7 +25,7 @@ from typing import Any
 from etils import epath
 
 from plmjax.errors import UserError
-from plmjax.parallel.processes import Group
+from plmjax.parallel.processes import Group, answers
 from plmjax.train.hooks import Event, Hook
 
 EXIT_CODE = 70
@@ -68,6 +70,8 @@ class Watchdog:
         """Begins to watch."""
         for thread in self._threads:
             thread.start()
+        if self.group.rank:
+            self._name_the_coordinator()
 
     def stop(self) -> None:
         """Watches no more."""
@@ -157,10 +161,32 @@ class Watchdog:
             if limit and self._idle > limit:
                 self._end_stalled(limit)
             if self.group.rank and (self._looks - self._heard) * _TICK > self._silence:
-                self._end(
-                    f"{self.group.name(0)}, the coordinator at {self.group.coordinator}, has not"
-                    f" answered for {self._silence:g} s: it has ended, or the network is down"
-                )
+                self._end(self._without_coordinator())
+
+    def _without_coordinator(self) -> str:
+        return (
+            f"{self.group.name(0)}, the coordinator at {self.group.coordinator}, does not answer:"
+            " it was killed, or its machine or the network to it is down"
+        )
+
+    def _name_the_coordinator(self) -> None:
+        """Lets an abort end with our line where the coordinator is gone.
+
+        jax's client aborts the process as soon as its connection breaks, and names nobody. Its
+        callback for that is none that Python can give (jaxlib 0.10 fails to convert its argument).
+        """
+        libc = ctypes.CDLL(None)
+        libc.signal.restype, libc.signal.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p]
+
+        def aborted(number: int) -> None:
+            if not answers(self.group.coordinator, 2.0):
+                os.write(2, f"error: {self._without_coordinator()}\n".encode())
+                os._exit(EXIT_CODE)
+            libc.signal(number, before)  # as if this had not been here
+            libc.kill(os.getpid(), number)
+
+        self._handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(aborted)  # kept, C does not
+        before = libc.signal(signal.SIGABRT, ctypes.cast(self._handler, ctypes.c_void_p))
 
     def _talk(self) -> None:
         """Tells the others that this process lives, and hears of them."""

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,35 @@ from plmjax.data import pipeline
 from plmjax.errors import UserError
 from plmjax.train.hooks import Event, Hook
 from tests.run import verb
+
+
+_MARK = "PLMJAX_TEST_MARK"
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How one of the processes ended, and how many seconds after something went wrong in one."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    @property
+    def said(self) -> list[str]:
+        """The lines of our own on stdout."""
+        return [line for line in self.out.splitlines() if not line.startswith("[Gloo]")]
+
+    @property
+    def error(self) -> str:
+        """The one line that says what was wrong."""
+        (line,) = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        return line.removeprefix("error: ")
+
+
+def wrong_now() -> None:
+    """Notes the time of what goes wrong."""
+    Path(os.environ[_MARK]).write_text(str(time.time()))
 
 
 def free_port() -> int:
@@ -34,7 +64,7 @@ def run(
     before: Mapping[int, Callable[[], None]] | None = None,
     own: Mapping[int, tuple[str, ...]] | None = None,
     timeout: float = 240,
-) -> list[verb.Ended]:
+) -> list[Ended]:
     """Runs `plmjax.main` in so many processes with so many devices each; all have ended then.
 
     Args:
@@ -48,12 +78,14 @@ def run(
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')}"
         f" --xla_force_host_platform_device_count={devices}"
     }
+    mark = Path(tempfile.mkstemp()[1])
+    environment[_MARK] = str(mark)
     coordinator = f"--coordinator=127.0.0.1:{free_port()}"
 
-    def one(rank: int) -> verb.Ended:
+    def one(rank: int) -> tuple[verb.Ended, float]:
         # A single process is given them too: then it adds with gloo as several do, in one order.
         numbers = (coordinator, f"--processes={processes}", f"--process={rank}")
-        return verb.forked(
+        ended = verb.forked(
             *flags,
             *numbers,
             *(own or {}).get(rank, ()),
@@ -61,9 +93,13 @@ def run(
             before=(before or {}).get(rank),
             timeout=timeout,
         )
+        return ended, time.time()
 
     with ThreadPoolExecutor(processes) as pool:
-        return list(pool.map(one, range(processes)))
+        ended = list(pool.map(one, range(processes)))
+    since = float(mark.read_text() or "nan")
+    mark.unlink()
+    return [Ended(each.code, each.out, each.err, at - since) for each, at in ended]
 
 
 def both(*calls: Callable[[], None]) -> Callable[[], None]:
@@ -82,7 +118,7 @@ def light_input() -> None:
     def rows(source, indexes: np.ndarray) -> dict[str, np.ndarray]:
         batch = {}
         for key, (shape, dtype) in source.spec.items():
-            high = {"tokens": 300, "masked_targets": 300, "masked_positions": shape[-1]}
+            high = {"tokens": 50, "masked_targets": 50, "masked_positions": shape[-1]}
             drawn = [
                 np.random.default_rng([int(i), len(key)]).integers(0, high.get(key, 2), shape[1:])
                 for i in indexes
@@ -121,6 +157,7 @@ class At(Hook):
     def after_step(self, event: Event) -> None:
         if event.step != self.step:
             return
+        wrong_now()
         if self.what == "hold":  # as a C extension that hangs with Python's lock
             ctypes.PyDLL(None).sleep(1000)
         else:
@@ -140,6 +177,7 @@ class Batches:
         def with_it(source, first: int, last: int) -> Iterator[dict[str, np.ndarray]]:
             for step, batch in enumerate(batches(source, first, last), first):
                 if step + 1 == self.step:
+                    wrong_now()
                     if self.what == "end":
                         return
                     if self.what == "stall":
@@ -181,6 +219,21 @@ class Recorded:
         """The lists of one kind, in the order of examples."""
         lines = [json.loads(line) for line in self.file.read_text().splitlines()]
         return sorted(indexes for found, indexes in lines if found == kind)
+
+
+def slow_steps() -> None:
+    """Half a second a step, as a signal takes a step or two of the others to be heard."""
+    train = main.train
+
+    def with_pauses(state, phases, hooks, place):
+        return train(state, phases, [*hooks, _Pause()], place)
+
+    main.train = with_pauses
+
+
+class _Pause(Hook):
+    def after_step(self, event: Event) -> None:
+        time.sleep(0.5)
 
 
 def other_code() -> None:
