@@ -179,7 +179,7 @@ class Watchdog:
         libc.signal.restype, libc.signal.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p]
 
         def aborted(number: int) -> None:
-            if not answers(self.group.coordinator, 2.0):
+            if not self._over.is_set() and not answers(self.group.coordinator, 2.0):
                 os.write(2, f"error: {self._without_coordinator()}\n".encode())
                 os._exit(EXIT_CODE)
             libc.signal(number, before)  # as if this had not been here

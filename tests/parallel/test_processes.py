@@ -61,6 +61,9 @@ def flags(tmp_path_factory) -> tuple[str, ...]:
         "evaluation.every": 4,
         "checkpoint.every": 4,
         "model.num_layers": 1,
+        # The second phase with the shapes of the first: one compilation less.
+        "phases.long.seq_len": 32,
+        "phases.long.masking.max_predictions": 5,
     }
     return (
         config,

@@ -21,7 +21,6 @@ from plmjax.errors import UserError
 from plmjax.train.hooks import Event, Hook
 from tests.run import verb
 
-
 _MARK = "PLMJAX_TEST_MARK"
 
 
@@ -63,7 +62,7 @@ def run(
     *flags: str,
     before: Mapping[int, Callable[[], None]] | None = None,
     own: Mapping[int, tuple[str, ...]] | None = None,
-    timeout: float = 240,
+    timeout: float = 600,
 ) -> list[Ended]:
     """Runs `plmjax.main` in so many processes with so many devices each; all have ended then.
 
