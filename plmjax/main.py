@@ -232,6 +232,7 @@ def train_to_end(
         return evaluate(evaluation_step, params, batches, place_to_evaluate)
 
     total = settings.train.steps
+    waits = True
     writer = metrics.MetricsWriter(work.path, done) if group.first else metrics.NoWriter()
     log = hooks.Log(
         writer,
@@ -268,9 +269,17 @@ def train_to_end(
             after = Moved(watchdog, "waits for its devices")
             every = [made, log, evaluation, save, *profile, after]
             return train(state, phases, every, plan.place)
+    except hooks.Preempted:
+        raise
+    except BaseException as error:
+        # A save in flight is for all processes to end, and the others do not come any more.
+        waits = group.size == 1
+        watchdog.report(error)
+        raise
     finally:
         writer.close()
-        checkpoints.wait()
+        if waits:
+            checkpoints.wait()
 
 
 def stop_signal(watchdog: Watchdog, done: int) -> hooks.StopSignal | AgreedStop:

@@ -6,11 +6,14 @@ service and has no public name for the table or for what jax detects of a cluste
 alone takes both from jax's inside, by names that jax 0.10 and 0.11 have.
 """
 
+import ctypes
 import dataclasses
 import json
 import os
 import re
+import signal
 import socket
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -26,6 +29,7 @@ CONNECT_SECONDS = 300.0
 _ROOT = "plmjax"
 _ENVIRONMENT = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 _FLAGS = ("--coordinator", "--processes", "--process")
+_USER_ERROR = 2  # the exit code of the command line for a mistake of the user's
 _PATIENT_SECONDS = 24 * 3600  # jax's own limits, which are to come after those of this file
 
 
@@ -93,6 +97,8 @@ def _detected(seconds: float) -> Place | None:
     from jax._src.clusters import ClusterEnv
 
     known = [kind for kind in ClusterEnv._cluster_types if not kind.opt_in_only_method]
+    if "tpu" not in (jax.config.jax_platforms or "tpu"):  # a slice's host that computes alone
+        known = [kind for kind in known if "tpu" not in kind.name]
     cluster = next((kind for kind in known if kind.is_env_present()), None)
     if cluster is None or cluster.get_process_count() == 1:
         return None
@@ -112,6 +118,22 @@ def join(place: Place, seconds: float = CONNECT_SECONDS) -> None:
     end = time.monotonic() + seconds
     if place.rank:
         _await_coordinator(place, seconds)
+    left = max(end - time.monotonic(), 1.0)
+    missing = (
+        f"{place} has waited {seconds:g} s at {place.coordinator} for the other processes; check"
+        " that all are started, with this address, this number of processes and each its own rank"
+    )
+
+    def give_up() -> None:
+        os.write(2, f"error: {missing}\n".encode())
+        os._exit(_USER_ERROR)
+
+    # Where jax cannot join it aborts, and does so after its own time: this one's is before it.
+    timer = threading.Timer(left, give_up)
+    timer.daemon = True
+    timer.start()
+    refused = f"{place} could not join the others at {place.coordinator}, as said above"
+    undo = on_abort(lambda: refused, _USER_ERROR)
     # Its handler of SIGTERM would stay for the whole run; `plmjax.train.stopping` has its own.
     jax.config.update("jax_enable_preemption_service", False)
     if not jax.config.jax_cpu_collectives_implementation:
@@ -121,16 +143,53 @@ def join(place: Place, seconds: float = CONNECT_SECONDS) -> None:
             place.coordinator,
             place.size,
             place.rank,
-            initialization_timeout=max(int(end - time.monotonic()), 1),
+            initialization_timeout=int(left) + 60,
             # jax ends a process without a line of ours; the watchdog is to be first.
             heartbeat_timeout_seconds=_PATIENT_SECONDS,
         )
     except RuntimeError as error:
         what = str(error).splitlines()[0][:200]
         raise UserError(
-            f"{place} could not join the others at {place.coordinator} within {seconds:g} s:"
-            f" {what}; check that all are started, with the same address and number of processes"
+            f"{place} could not join the others at {place.coordinator}: {what}; check the address,"
+            " and that no other run has it"
         ) from None
+    finally:
+        timer.cancel()
+        undo()
+
+
+def on_abort(line: Callable[[], str | None], code: int) -> Callable[[], None]:
+    """Lets an abort end this process with a line of ours and an exit code.
+
+    jax's client aborts the process where it cannot join, or as soon as its connection breaks; what
+    it prints then names no process. Its callback for that is none that Python can give: jaxlib 0.10
+    fails to convert the argument.
+
+    Args:
+      line: called at the abort; where it returns None the abort goes on as without this.
+      code: the exit code.
+
+    Returns:
+      What undoes this.
+    """
+    libc = ctypes.CDLL(None)
+    libc.signal.restype, libc.signal.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p]
+
+    def aborted(number: int) -> None:
+        said = line()
+        if said is not None:
+            os.write(2, f"error: {said}\n".encode())
+            os._exit(code)
+        libc.signal(number, before)
+        libc.kill(os.getpid(), number)
+
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(aborted)
+    before = libc.signal(signal.SIGABRT, ctypes.cast(handler, ctypes.c_void_p))
+
+    def undo(kept: Any = handler) -> None:  # C does not keep the handler alive
+        libc.signal(signal.SIGABRT, before)
+
+    return undo
 
 
 def _await_coordinator(place: Place, seconds: float) -> None:

@@ -11,11 +11,9 @@ Stated times, from the event to the end of every process:
 """
 
 import contextlib
-import ctypes
 import faulthandler
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -25,7 +23,7 @@ from typing import Any
 from etils import epath
 
 from plmjax.errors import UserError
-from plmjax.parallel.processes import Group, answers
+from plmjax.parallel.processes import Group, answers, on_abort
 from plmjax.train.hooks import Event, Hook
 
 EXIT_CODE = 70
@@ -57,13 +55,14 @@ class Watchdog:
         self._silence = silence
         self._over = threading.Event()
         self._ends = threading.Lock()  # only one thread may end the process
-        self._ended = False
+        self._ended = self._reported = False
         self._doing, self._patience, self._idle = "starts", PATIENCE, 0.0
         self._limit, self._folder = 0.0, None
         self._looks, self._heard = 0, 0
         self._beats: dict[int, tuple[str, int]] = {}
         self._agreements: list[Any] = []
         jobs = [self._watch, self._talk] if group.size > 1 else [self._watch]
+        self._undo = lambda: None
         self._threads = [threading.Thread(target=job, daemon=True) for job in jobs]
 
     def start(self) -> None:
@@ -71,13 +70,14 @@ class Watchdog:
         for thread in self._threads:
             thread.start()
         if self.group.rank:
-            self._name_the_coordinator()
+            self._undo = on_abort(self._aborted, EXIT_CODE)
 
     def stop(self) -> None:
         """Watches no more."""
         self._over.set()
         for thread in self._threads:
             thread.join()
+        self._undo()
         faulthandler.cancel_dump_traceback_later()
 
     def progress(self, doing: str, patience: int = 1) -> None:
@@ -121,7 +121,8 @@ class Watchdog:
         Where another's end may be why a collective has failed here, that one's reason is waited
         for first, and ends this process when it comes.
         """
-        if self.group.size == 1 or (isinstance(error, SystemExit) and not error.code):
+        done, self._reported = self._reported, True
+        if done or self.group.size == 1 or (isinstance(error, SystemExit) and not error.code):
             return
         if isinstance(error, RuntimeError):
             time.sleep(self._silence + 10 * _TICK)
@@ -169,24 +170,11 @@ class Watchdog:
             " it was killed, or its machine or the network to it is down"
         )
 
-    def _name_the_coordinator(self) -> None:
-        """Lets an abort end with our line where the coordinator is gone.
-
-        jax's client aborts the process as soon as its connection breaks, and names nobody. Its
-        callback for that is none that Python can give (jaxlib 0.10 fails to convert its argument).
-        """
-        libc = ctypes.CDLL(None)
-        libc.signal.restype, libc.signal.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p]
-
-        def aborted(number: int) -> None:
-            if not self._over.is_set() and not answers(self.group.coordinator, 2.0):
-                os.write(2, f"error: {self._without_coordinator()}\n".encode())
-                os._exit(EXIT_CODE)
-            libc.signal(number, before)  # as if this had not been here
-            libc.kill(os.getpid(), number)
-
-        self._handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(aborted)  # kept, C does not
-        before = libc.signal(signal.SIGABRT, ctypes.cast(self._handler, ctypes.c_void_p))
+    def _aborted(self) -> str | None:
+        """What is said of an abort of this process: jax's, when the coordinator is gone."""
+        if self._over.is_set() or answers(self.group.coordinator, 2.0):
+            return None
+        return self._without_coordinator()
 
     def _talk(self) -> None:
         """Tells the others that this process lives, and hears of them."""
