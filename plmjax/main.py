@@ -18,10 +18,12 @@ JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID stand for them any
 """
 
 import dataclasses
+import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
+import numpy as np
 from absl import flags
 
 from plmjax import cli, experiment, starting
@@ -219,7 +221,8 @@ def train_to_end(
     phases = []
     for phase, source in zip(plan.phases, inputs.phases, strict=True):
         tokens = phase.data.batch_size * phase.data.seq_len
-        phases.append(Phase(phase.name, phase.first, phase.last, step, source.batches, tokens))
+        batches = functools.partial(supervised_batches, watchdog, source)
+        phases.append(Phase(phase.name, phase.first, phase.last, step, batches, tokens))
 
     evaluation_step = plan.compiled_evaluation_step()
 
@@ -280,6 +283,13 @@ def train_to_end(
         writer.close()
         if waits:
             checkpoints.wait()
+
+
+def supervised_batches(
+    watchdog: Watchdog, source: Input, first: int, last: int
+) -> Iterator[Mapping[str, np.ndarray]]:
+    """`source.batches(first, last)`; one that takes too long is a stall."""
+    return watchdog.batches(source.batches(first, last))
 
 
 def stop_signal(watchdog: Watchdog, done: int) -> hooks.StopSignal | AgreedStop:

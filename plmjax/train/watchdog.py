@@ -215,8 +215,9 @@ class Watchdog:
         self.group.post(_END, json.dumps([line, stacks]))
 
     def _obey(self, text: str | None) -> None:
-        """Ends this process if another has left a reason."""
+        """Ends this process if another has left a reason, and none of its own comes up now."""
         if text is not None:
+            time.sleep(2 * _TICK)
             self._end(*json.loads(text))
 
     def _end_stalled(self, limit: float) -> None:

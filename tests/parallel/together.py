@@ -221,7 +221,7 @@ class Recorded:
 
 
 def slow_steps() -> None:
-    """Half a second a step, as a signal takes a step or two of the others to be heard."""
+    """Two seconds a step, as a signal takes a look or two of each process to be heard."""
     train = main.train
 
     def with_pauses(state, phases, hooks, place):
@@ -232,7 +232,7 @@ def slow_steps() -> None:
 
 class _Pause(Hook):
     def after_step(self, event: Event) -> None:
-        time.sleep(0.5)
+        time.sleep(2)
 
 
 def other_code() -> None:
