@@ -5,7 +5,7 @@ Everything is built from the config and checked here, before any array is alloca
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -32,6 +32,7 @@ from plmjax.parallel.rules import (
     layer_axes,
     on_mesh,
     own_parts,
+    placed,
     replicated,
 )
 from plmjax.phases import PhasePlan, batch_form, plan_phases
@@ -202,12 +203,12 @@ class Experiment:
 
     def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Puts this process's part of a host batch, its `own_parts`, on its devices."""
-        parts, count = self.own_parts
-        return self._placed(batch, parts, count)
+        return placed(batch, self.batch_sharding, *self.own_parts)
 
     def place_whole(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Puts a batch that every process has as a whole on the devices."""
-        return self._placed(batch, range(self.own_parts[1]), self.own_parts[1])
+        count = self.own_parts[1]
+        return placed(batch, self.batch_sharding, range(count), count)
 
     def parameter_count(self) -> int:
         """How many parameters the model has, rows that pad the vocabulary left out."""
@@ -216,30 +217,13 @@ class Experiment:
     def _fresh(self) -> TrainState:
         return fresh_state(self.objective, self.spec, self.optimizer, self.settings.seed)
 
-    def _placed(
-        self, batch: Mapping[str, np.ndarray], parts: Sequence[int], count: int
-    ) -> dict[str, jax.Array]:
-        """Global arrays of `count` parts, of which `batch` has some, one after the other."""
-
-        def put(x: np.ndarray) -> jax.Array:
-            size = len(x) // len(parts)
-
-            def part(index: tuple[slice, ...]) -> np.ndarray:
-                begin = parts.index((index[0].start or 0) // size) * size
-                return x[begin : begin + size]
-
-            shape = (size * count, *x.shape[1:])
-            return jax.make_array_from_callback(shape, self.batch_sharding, part)
-
-        return {key: put(x) for key, x in batch.items()}
-
     def _on_mesh(self, function: Callable) -> Callable:
         @functools.wraps(function)
-        def placed(*args):
+        def laid_out(*args):
             with on_mesh(self.mesh, self.settings.sharding.rules):
                 return function(*args)
 
-        return placed
+        return laid_out
 
 
 def read_settings(config: ConfigDict) -> Settings:

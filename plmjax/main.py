@@ -271,6 +271,8 @@ def train_to_end(
             made = Moved(watchdog, "logs, evaluates or saves", PATIENCE)
             after = Moved(watchdog, "waits for its devices")
             every = [made, log, evaluation, save, *profile, after]
+            # Gloo gives up on a process that comes to its first collective half a minute late.
+            group.gather("trains", "", starting.PREPARATION_SECONDS, "the first step")
             return train(state, phases, every, plan.place)
     except hooks.Preempted:
         raise

@@ -31,7 +31,7 @@ from tests.requires import need
 from tests.run import tiny, verb
 
 STEPS = 16
-SILENCE = 10
+SILENCE = 20
 """Seconds after which a silent process counts as dead."""
 MESHES = {
     "data": ("--config.mesh.data=4",),

@@ -7,8 +7,10 @@ import json
 import os
 import signal
 import socket
+import sys
 import tempfile
 import time
+import types
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -135,6 +137,8 @@ def light_input() -> None:
 
     pipeline.Input.batches = batches
     pipeline.Input.evaluation_batches = evaluation_batches
+    # By this module's presence tensorboard knows that it is to do without TensorFlow.
+    sys.modules["tensorboard.compat.notf"] = types.ModuleType("notf")
 
 
 @dataclasses.dataclass(frozen=True)
