@@ -128,7 +128,7 @@ class Watchdog:
             time.sleep(self._silence + 10 * _TICK)
         with self._ends:
             self._ended = True
-        _exit_after(LINGER_SECONDS)
+        _exit_after(3 * LINGER_SECONDS)  # `leave` comes before, unless this thread hangs
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         with contextlib.suppress(RuntimeError):
             self._post(kind + " ".join(str(error).split())[:400])
