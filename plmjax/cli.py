@@ -1,6 +1,7 @@
 """The command line of every verb: flags, configs, and one line for a mistake."""
 
 import contextlib
+import dataclasses
 import errno
 import importlib.util
 import inspect
@@ -19,7 +20,7 @@ from ml_collections import ConfigDict, config_flags
 from plmjax.errors import UserError
 from plmjax.settings import kind_name, nearest
 
-USER_ERROR = 2
+USER_ERROR = 2  # beside these, plmjax.train.watchdog.EXIT_CODE
 PREEMPTED = 75  # EX_TEMPFAIL: start the same command again
 INTERRUPTED = 130  # what shells give a command that Ctrl-C has ended
 
@@ -41,15 +42,54 @@ def define_config_flag() -> flags.FlagHolder:
     )
 
 
-def run(main: Callable[[], int], config: flags.FlagHolder, about: str) -> None:
+@dataclasses.dataclass(frozen=True)
+class ProcessFlags:
+    """The flags of a verb that several processes may run together."""
+
+    coordinator: flags.FlagHolder
+    processes: flags.FlagHolder
+    process: flags.FlagHolder
+    connect: flags.FlagHolder
+    silence: flags.FlagHolder
+
+
+def define_process_flags() -> ProcessFlags:
+    """Defines `--coordinator`, `--processes`, `--process` and how long the others are waited for.
+
+    Without the first three the environment decides; see `plmjax.parallel.processes.find_place`.
+    """
+    return ProcessFlags(
+        flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, the same in all."),
+        flags.DEFINE_integer("processes", None, "How many processes the run has."),
+        flags.DEFINE_integer("process", None, "Which of them this is, from 0."),
+        flags.DEFINE_float(
+            "connect_seconds", 300.0, "How long the others are waited for.", lower_bound=1.0
+        ),
+        flags.DEFINE_float(
+            "silence_seconds",
+            60.0,
+            "After so long without a sign of life a process counts as dead.",
+            lower_bound=2.0,
+        ),
+    )
+
+
+def run(
+    main: Callable[..., int],
+    config: flags.FlagHolder,
+    about: str,
+    together: ProcessFlags | None = None,
+) -> None:
     """Parses the flags, runs `main` and exits with what it returns.
 
     A UserError, in the flags or in `main`, ends with its one line on stderr and exit code 2.
 
     Args:
-      main: takes nothing, returns the exit code.
+      main: takes nothing, or with `together` a `plmjax.train.watchdog.Watchdog`; returns the exit
+        code.
       config: what `define_config_flag` returned.
       about: the verb's help text.
+      together: the flags by which several processes of the verb find each other.
     """
     # TensorFlow is used on the host only and has nothing to tell the user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -74,12 +114,42 @@ def run(main: Callable[[], int], config: flags.FlagHolder, about: str) -> None:
     def guarded(_) -> int:
         # What libraries log as an error they also raise, and one line is enough.
         logging.set_verbosity(logging.FATAL)
+        if together is not None:
+            return _run_together(main, together)
         with _mistakes_in_one_line():
             _settle_memory()
             return main()
 
     sys.unraisablehook = _report_unraisable
     app.run(guarded, flags_parser=parse)
+
+
+def _run_together(main: Callable[..., int], given: ProcessFlags) -> int:
+    """Joins the other processes, if there are any, and runs `main` under watch with them."""
+    from plmjax.parallel import processes
+    from plmjax.train.watchdog import watched
+
+    watchdog = None
+    try:
+        with _mistakes_in_one_line():
+            place = processes.find_place(
+                *(given.coordinator.value, given.processes.value, given.process.value),
+                given.connect.value,
+            )
+            if place is not None:
+                processes.join(place, given.connect.value)
+            with watched(given.silence.value) as watchdog:
+                _settle_memory()
+                return main(watchdog)
+    except BaseException as error:
+        if watchdog is None or watchdog.group.size == 1:
+            raise
+        # As Python would end, but for the goodbyes to processes that cannot answer any more.
+        ended = isinstance(error, SystemExit)
+        if not ended:
+            traceback.print_exc()
+        watchdog.leave(error.code if ended else 1)
+        raise
 
 
 def run_without_config(main: Callable[[Sequence[str]], int], about: str) -> None:

@@ -36,6 +36,9 @@ from plmjax.parallel.rules import (
     layer_axes,
     matrix_axes,
     on_mesh,
+    own_parts,
+    placed,
+    replicated,
 )
 from plmjax.phases import PhasePlan, batch_form, plan_phases
 from plmjax.settings import choose, from_config, to_config
@@ -63,6 +66,8 @@ class TrainConfig:
       reach the optimizer in bfloat16; microbatches are added in float32. For `model.dtype`
       bfloat16, of which the compiler gathers kernels in bfloat16 anyway, they are rounded once a
       step and not at each use; it takes 2 bytes a parameter, split as the parameters are.
+    stall_seconds: a run that makes no step for so long ends, with the stacks of all its processes;
+      what compiles, evaluates or saves may take five times as long. 0 lets it wait.
     """
 
     steps: int = 10_000
@@ -70,9 +75,14 @@ class TrainConfig:
     log_every: int = 100
     profile_steps: str = ""
     parameters: str = "float32"
+    stall_seconds: float = 600.0
 
     def __post_init__(self):
         choose(self.parameters, {"float32": 4, "bfloat16": 2}, "config.train.parameters")
+        if self.stall_seconds < 0:
+            raise UserError(
+                f"config.train.stall_seconds={self.stall_seconds}; give seconds, or 0 for no limit"
+            )
         if self.steps < 1:
             raise UserError(f"config.train.steps={self.steps}; a run has at least 1 step")
         if self.log_every < 1:
@@ -203,14 +213,23 @@ class Experiment:
             return self.objective.apply({"params": params}, batch, method="masked_logits")
 
         shardings = (self.shardings.params, self.batch_sharding)
-        return self._on_mesh(jax.jit(logits, in_shardings=shardings))
+        # A copy in each process, which can look at its own devices only.
+        everywhere = replicated(self.mesh)
+        return self._on_mesh(jax.jit(logits, in_shardings=shardings, out_shardings=everywhere))
+
+    @functools.cached_property
+    def own_parts(self) -> tuple[tuple[int, ...], int]:
+        """As `rules.own_parts`: what of each batch this process reads."""
+        return own_parts(self.mesh, self.settings.sharding.rules)
 
     def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-        """Puts this process's part of a host batch on its devices."""
-        return {
-            key: jax.make_array_from_process_local_data(self.batch_sharding, x)
-            for key, x in batch.items()
-        }
+        """Puts this process's part of a host batch, its `own_parts`, on its devices."""
+        return placed(batch, self.batch_sharding, *self.own_parts)
+
+    def place_whole(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Puts a batch that every process has as a whole on the devices."""
+        count = self.own_parts[1]
+        return placed(batch, self.batch_sharding, range(count), count)
 
     def parameter_count(self) -> int:
         """How many parameters the model has, rows that pad the vocabulary left out."""
@@ -226,16 +245,13 @@ class Experiment:
 
     def _on_mesh(self, function: Callable) -> Callable:
         @functools.wraps(function)
-        def placed(*args):
+        def laid_out(*args, call: Callable = function):
             with on_mesh(self.mesh, self.settings.sharding.rules, self.settings.mesh.microbatches):
-                return function(*args)
+                return call(*args)
 
-        def lower(*args):
-            with on_mesh(self.mesh, self.settings.sharding.rules):
-                return function.lower(*args)
-
-        placed.lower = lower  # as of a jitted function: for what is compiled and not run
-        return placed
+        # As of a jitted function: for what is compiled and not run.
+        laid_out.lower = lambda *args: laid_out(*args, call=function.lower)
+        return laid_out
 
 
 def read_settings(config: ConfigDict) -> Settings:
@@ -361,6 +377,11 @@ def _check_pipeline(settings: Settings, rows: int, model: Any, mesh: Mesh) -> No
     rules = settings.sharding.rules
     stages = stage_count(mesh.shape, rules)
     if stages > 1:
+        if settings.train.parameters != "float32":
+            raise UserError(
+                f"config.train.parameters='{settings.train.parameters}' with config.mesh.pipeline="
+                f"{stages} would add gradients of microbatches in bfloat16; set it to float32"
+            )
         for layers in model.stacks:
             check_stages(layers, model.scan, model.groups, stages)
         shards = row_shards(mesh.shape, rules)

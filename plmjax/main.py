@@ -9,35 +9,41 @@
 --compilation_cache_gib=N      how much of them (default 8); those unused the longest go first
 --profile_steps=A:B            records steps A+1 to B for xprof
 --print_config                 prints the config with all overrides and stops
+
+A run of several processes is started once for each, with the same command but for the number:
+--coordinator=HOST:PORT        where process 0 runs, and a free port there
+--processes=N --process=I      how many there are, and which one this is, from 0
+--connect_seconds=S            how long the others are waited for (default 300)
+--silence_seconds=S            a process that gives no sign of life for so long counts as dead, and
+                               the others end (default 60)
+On TPU slices and under SLURM (srun) the first three are found without the flags; the variables
+JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID stand for them anywhere else.
 """
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
 
 import jax
 from absl import flags
 
-from plmjax import cli, experiment
-from plmjax.data.pipeline import Input
+from plmjax import cli, experiment, starting
 from plmjax.data.preparation import PreparedCorpus
-from plmjax.errors import UserError
 from plmjax.evals import baselines, blanks
 from plmjax.evals.curves import draw_curves
 from plmjax.evals.held_out import evaluate
 from plmjax.evals.report import FILE as REPORT_FILE
 from plmjax.evals.report import Report
 from plmjax.experiment import Experiment, Settings
-from plmjax.phases import held_out_input, train_input
-from plmjax.rewinds import Rewind, next_rewind, passed_over
+from plmjax.phases import held_out_input
 from plmjax.train import hooks, metrics
-from plmjax.train.checkpoints import Checkpoints, check_space, parameters_of
-from plmjax.train.guard import RewindAsked
-from plmjax.train.loop import RUN_AHEAD, Phase, train
+from plmjax.train.checkpoints import check_space
 from plmjax.train.state import TrainState
+from plmjax.train.watchdog import Watchdog
 from plmjax.train.workdir import Workdir, write_whole
+from plmjax.training import Inputs, Training, open_checkpoints, open_inputs
 
 CONFIG = cli.define_config_flag()
+PROCESSES = cli.define_process_flags()
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; local or gs://.")
 PROFILE = flags.DEFINE_string("profile_steps", "", "A:B records steps A+1 to B for xprof.")
 
@@ -48,13 +54,14 @@ BLANKS = 5
 """How many sentences with a word left out the report shows."""
 
 
-def main() -> int:
-    """Runs what the flags say; returns the exit code."""
+def main(watchdog: Watchdog) -> int:
+    """Runs what the flags say, with the processes that `watchdog` watches; returns the code."""
     settings = experiment.read_settings(CONFIG.value)
     if PROFILE.value:
         changed = dataclasses.replace(settings.train, profile_steps=PROFILE.value)
         settings = dataclasses.replace(settings, train=changed)
-    return run(settings, default_workdir() if WORKDIR.value is None else WORKDIR.value)
+    workdir = default_workdir() if WORKDIR.value is None else WORKDIR.value
+    return run(settings, workdir, watchdog)
 
 
 def default_workdir() -> str:
@@ -64,8 +71,11 @@ def default_workdir() -> str:
     return os.path.join("runs", "-".join(word for word in words if word))
 
 
-def run(settings: Settings, workdir: str) -> int:
+def run(settings: Settings, workdir: str, watchdog: Watchdog) -> int:
     """Trains, evaluates and reports, from wherever the run in `workdir` stands.
+
+    Of several processes the first prints, and writes what is written once; the checkpoints are
+    written by all.
 
     Returns:
       The exit code: 0, or cli.PREEMPTED after a signal.
@@ -73,37 +83,46 @@ def run(settings: Settings, workdir: str) -> int:
     Raises:
       UserError: for whatever the user can mend.
     """
+    group, say = watchdog.group, print_now if watchdog.group.first else silent
     work = Workdir(workdir)
     check_run(settings, work)
-    corpus = experiment.open_corpus(settings)
+    starting.check_same_start(group, settings, str(work.path))
+    corpus = starting.open_corpus(group, settings)
     settings = experiment.resolved(settings, corpus.tokenizer.vocab_size, work.stored_config())
     plan = experiment.build(settings, corpus=corpus)
     config, about_corpus = dataclasses.asdict(settings), corpus_record(corpus)
     work.check_same_run(config, about_corpus)
+    starting.check_same_resolved(group, settings, corpus)
 
-    checkpoints = open_checkpoints(settings, work)
-    newest, report = checkpoints.newest_intact(), Report.read(work.path)
-    if report and report.step == newest == settings.train.steps:
-        print(f"This run is complete: {newest:,} steps, in {work.path}.\n")
+    checkpoints = open_checkpoints(settings, work, say)
+    newest, complete = starting.standing(group, checkpoints, work, settings.train.steps)
+    if complete:
+        say(f"This run is complete: {newest:,} steps, in {work.path}.\n")
+        report = Report.read(work.path)
     else:
         check_space(work.path, plan.abstract_state, settings.checkpoint)
         inputs = open_inputs(plan, corpus)
-        state = initial_state(plan, corpus, checkpoints, newest)
+        training = Training(plan, corpus, inputs, work, watchdog, say)
+        state = training.initial_state(checkpoints, newest)
         # The first thing that is written, when nothing is left to be found wrong.
-        work.begin(config, about_corpus, plan.parameter_count())
-        print_now(opening(plan, inputs, newest or 0))
+        starting.begin_together(
+            group, work, lambda: work.begin(config, about_corpus, plan.parameter_count())
+        )
+        say(opening(plan, inputs, newest or 0))
         try:
-            state = train_with_rewinds(plan, corpus, inputs, work, checkpoints, state, newest or 0)
+            state = training.run(checkpoints, state, newest or 0)
         except hooks.Preempted as stop:
-            print(f"Stopped by signal {stop.signal_number} after step {stop.step}, which is saved;")
-            print("the same command resumes.")
+            say(f"Stopped by signal {stop.signal_number} after step {stop.step}, which is saved;")
+            say("the same command resumes.")
             return cli.PREEMPTED
-        records = metrics.read_records(work.path / metrics.FILE)
-        draw_curves(records, work.path / "curves.png", str(work.path))
-        report = make_report(plan, corpus, inputs, state)
-        # Last, since a run that has its report counts as complete.
-        write_whole(work.path / REPORT_FILE, report.to_json())
-    print(f"{report.text()}\n\n{closing(work)}")
+        report = make_report(plan, corpus, inputs, state, group.first)
+        if group.first:
+            records = metrics.read_records(work.path / metrics.FILE)
+            draw_curves(records, work.path / "curves.png", str(work.path))
+            # Last, since a run that has its report counts as complete.
+            write_whole(work.path / REPORT_FILE, report.to_json())
+    if group.first:
+        print(f"{report.text()}\n\n{closing(work)}")
     return 0
 
 
@@ -129,190 +148,26 @@ def corpus_record(corpus: PreparedCorpus) -> dict[str, str]:
     }
 
 
-def initial_state(
-    plan: Experiment, corpus: PreparedCorpus, checkpoints: Checkpoints, newest: int | None
-) -> TrainState:
-    """The run's own `newest` checkpoint; without one fresh, with the parameters of `init_from`.
-
-    Raises:
-      UserError: if `init_from` names no run, or one whose parameters mean something else.
-    """
-    if newest is not None:
-        return checkpoints.restore(newest, plan.abstract_state, {"guard": plan.fresh_guard})
-    if not plan.settings.init_from:
-        return plan.fresh_state()
-    other = Workdir(plan.settings.init_from, "config.init_from")
-    run = other.stored()
-    if run is None:
-        raise UserError(f"{other.name} is not the workdir of a run: it has no run.json")
-    if run["corpus"].get("vocabulary") != corpus.tokenizer.digest:
-        path = run["corpus"].get("path")
-        own = f"its own: --config.corpus.vocab_file={path}/vocab.txt"
-        if corpus.tokenizer.kind != "wordpiece":
-            own = f"prepare the corpus with the tokenizer in {path}"
-        raise UserError(
-            f"{other.name} was trained with another vocabulary than this corpus has; {own}"
-        )
-    params = parameters_of(other.path / "checkpoints", plan.abstract_state.params, print_now)
-    return plan.fresh_state().replace(params=params)
-
-
-@dataclasses.dataclass(frozen=True)
-class Inputs:
-    """Where batches come from: for each of the plan's phases, and for evaluation."""
-
-    phases: tuple[Input, ...]
-    held_out: Input
-
-
-def open_inputs(plan: Experiment, corpus: PreparedCorpus) -> Inputs:
-    """Opens the inputs of a run.
-
-    Raises:
-      UserError: if there is too little text for a batch, to train on or held out.
-    """
-    seed, host = plan.settings.seed, (jax.process_index(), jax.process_count())
-    phases = tuple(train_input(phase, corpus, seed, host) for phase in plan.phases)
-    for phase in phases:
-        phase.epoch_sizes()
-    return Inputs(phases, held_out_input(plan.phases[-1], corpus, seed, host))
-
-
-def train_with_rewinds(
-    plan: Experiment,
-    corpus: PreparedCorpus,
-    inputs: Inputs,
-    work: Workdir,
-    checkpoints: Checkpoints,
-    state: TrainState,
-    done: int,
-) -> TrainState:
-    """Trains to the end, back from the last checkpoint as often as the guard asks for it."""
-    steps = plan.compiled_train_step(), plan.compiled_evaluation_step()
-    rewinds = [Rewind.of(each) for each in work.rewinds()]
-    with hooks.StopSignal() as stop:
-        while True:
-            try:
-                state = train_to_end(
-                    plan, steps, inputs, work, checkpoints, state, done, rewinds, stop
-                )
-                checkpoints.close()
-                return state
-            except RewindAsked as asked:
-                bad = asked.bad
-            # Out here the state that is given up is no longer held by the exception's traceback.
-            checkpoints.close()
-            checkpoints = open_checkpoints(plan.settings, work)
-            newest = checkpoints.newest_intact()
-            done = newest or 0
-            rewind = next_rewind(bad, done, plan.phases, rewinds, plan.settings.guard)
-            rewinds.append(rewind)
-            if jax.process_index() == 0:
-                work.add_rewind(dataclasses.asdict(rewind))
-            print_now(f"{bad}; going back to step {done:,}: {rewind.passed:,} examples passed over")
-            state = initial_state(plan, corpus, checkpoints, newest)
-
-
-def open_checkpoints(settings: Settings, work: Workdir) -> Checkpoints:
-    """The run's checkpoints."""
-    return Checkpoints(work.path / "checkpoints", settings.checkpoint, print_now)
-
-
-def train_to_end(
-    plan: Experiment,
-    steps: tuple[Callable, Callable],
-    inputs: Inputs,
-    work: Workdir,
-    checkpoints: Checkpoints,
-    state: TrainState,
-    done: int,
-    rewinds: Sequence[Rewind],
-    stop: hooks.StopSignal,
-) -> TrainState:
-    """Sets up the hooks and the phases and trains; returns the last state.
-
-    `steps` are the compiled train step and evaluation step, `done` the updates that `state` has
-    seen.
-
-    Raises:
-      RewindAsked: where the guard asks for it; nothing is being written then.
-    """
-    settings, (step, evaluation_step) = plan.settings, steps
-    phases = []
-    for phase, source in zip(plan.phases, inputs.phases, strict=True):
-        tokens = phase.data.batch_size * phase.data.seq_len
-        batches = source.passing_over(passed_over(rewinds)).batches
-        phases.append(Phase(phase.name, phase.first, phase.last, step, batches, tokens))
-
-    def evaluate_held_out(params) -> dict[str, float]:
-        return evaluate(evaluation_step, params, inputs.held_out.evaluation_batches(), plan.place)
-
-    total = settings.train.steps
-    writer = metrics.MetricsWriter(work.path, done)
-    log = hooks.Log(
-        writer,
-        every=settings.train.log_every,
-        first_step=done,
-        last_step=total,
-        learning_rate=plan.learning_rate,
-        say=print_now,
-        rewound_to=[rewind.back_to for rewind in rewinds],
-    )
-    evaluation = hooks.Evaluate(
-        evaluate_held_out,
-        writer,
-        every=settings.evaluation.every,
-        last_step=total,
-        say=print_now,
-    )
-    watch = hooks.Watch(settings.guard, behind=RUN_AHEAD + 1)
-    save = hooks.Save(
-        checkpoints,
-        writer,
-        log,
-        evaluation,
-        stop,
-        watch=watch,
-        every=settings.checkpoint.every,
-        last_step=total,
-        monitor=plan.objective.monitor,
-    )
-    profile = profile_hooks(settings, work, done)
-    try:
-        return train(state, phases, [watch, log, evaluation, save, *profile], plan.place)
-    finally:
-        for hook in profile:
-            hook.finish()
-        writer.close()
-        checkpoints.wait()
-
-
-def profile_hooks(settings: Settings, work: Workdir, done: int) -> list[hooks.Profile]:
-    """The hook that `train.profile_steps` asks for, if it does and the steps are still to come."""
-    steps = hooks.profiled_range(settings.train.profile_steps, settings.train.steps)
-    if steps is None:
-        return []
-    if steps[0] <= done:
-        text = settings.train.profile_steps
-        print_now(f"--profile_steps={text} begins before step {done}: nothing is recorded.")
-        return []
-    return [hooks.Profile(work.path / "profile", *steps, print_now)]
-
-
 def make_report(
-    plan: Experiment, corpus: PreparedCorpus, inputs: Inputs, state: TrainState
+    plan: Experiment, corpus: PreparedCorpus, inputs: Inputs, state: TrainState, compare: bool
 ) -> Report:
-    """Evaluates on all held-out documents, beside baselines from the training text."""
+    """Evaluates on all held-out documents, beside baselines from the training text.
+
+    `compare`: whether this process makes the baselines, which takes one and no device.
+    """
     held_out, tokenizer = inputs.held_out, corpus.tokenizer
     step = plan.compiled_evaluation_step()
     scores = evaluate(step, state.params, held_out.evaluation_batches(), plan.place)
-    trained_on = list(inputs.phases[-1].splits.values())
-    counts = baselines.count_splits(trained_on, tokenizer.vocab_size, BASELINE_TOKENS)
-    batches = held_out.evaluation_batches()
-    objective = plan.objective
-    others = baselines.ngram_baselines(
-        counts, batches, objective.neighbours, objective.predicts, held_out.form.task
-    )
+    objective, others = plan.objective, {}
+    if compare:
+        trained_on = list(inputs.phases[-1].splits.values())
+        counts = baselines.count_splits(trained_on, tokenizer.vocab_size, BASELINE_TOKENS)
+        # All parts of the batches, where the model has evaluated this process's.
+        whole = held_out_input(plan.phases[-1], corpus, plan.settings.seed, (0, 1))
+        batches, task = whole.evaluation_batches(), held_out.form.task
+        others = baselines.ngram_baselines(
+            counts, batches, objective.neighbours, objective.predicts, task
+        )
     filled = fill_held_out_blanks(plan, corpus, inputs, state) if objective.fills_blanks else []
     return Report(int(jax.device_get(state.step)), {"this model": scores, **others}, filled)
 
@@ -334,7 +189,7 @@ def fill_held_out_blanks(
         sentences,
         tokenizer,
         held_out.spec,
-        lambda batch: masked_logits(state.params, plan.place(batch)),
+        lambda batch: masked_logits(state.params, plan.place_whole(batch)),
     )
 
 
@@ -372,5 +227,9 @@ def print_now(line: str) -> None:
     print(line, flush=True)
 
 
+def silent(line: str) -> None:
+    """Says nothing, where another process says it."""
+
+
 if __name__ == "__main__":
-    cli.run(main, CONFIG, __doc__)
+    cli.run(main, CONFIG, __doc__, PROCESSES)

@@ -1,7 +1,7 @@
 """The parts of a run, and the batches of each."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,9 @@ from plmjax.data.store import SplitReader
 from plmjax.data.tokenizers import Tokenizer
 from plmjax.errors import UserError
 from plmjax.settings import from_config
+
+Host = tuple[int | Sequence[int], int]
+"""Which host reads, or which parts of each batch are read; and of how many."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,23 +115,20 @@ def batch_form(
     return _named(phase, BatchForm.of, phase.data, tokenizer, counts)
 
 
-def train_input(
-    phase: PhasePlan, corpus: PreparedCorpus, seed: int, host: tuple[int, int]
-) -> Input:
+def train_input(phase: PhasePlan, corpus: PreparedCorpus, seed: int, host: Host) -> Input:
     """The batches of a phase, one host's part of each.
 
     Args:
       phase: one of `plan_phases`.
       corpus: what to read.
       seed: of order, pairs and masks.
-      host: its index, and how many there are.
+      host: its index, and how many there are; or the parts of the batch that it reads, ascending,
+        and of how many parts the batch consists.
     """
     return _input(phase, corpus, corpus.train, seed, host)
 
 
-def held_out_input(
-    phase: PhasePlan, corpus: PreparedCorpus, seed: int, host: tuple[int, int]
-) -> Input:
+def held_out_input(phase: PhasePlan, corpus: PreparedCorpus, seed: int, host: Host) -> Input:
     """The held-out documents in batches like the phase's; arguments as of `train_input`.
 
     Sources of so few documents that none is held out are left out.
@@ -145,7 +145,7 @@ def _input(
     corpus: PreparedCorpus,
     splits: Mapping[str, SplitReader],
     seed: int,
-    host: tuple[int, int],
+    host: Host,
 ) -> Input:
     def opened() -> Input:
         return Input(

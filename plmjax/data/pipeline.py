@@ -28,7 +28,8 @@ class Input:
 
     Every host reads its part of each global batch: host h of H has the examples E + h*B/H onwards
     of a step whose first example is E. Concatenated in the order of hosts, the parts are the same
-    bytes for every H. There is no state: any step can be asked for.
+    bytes for every H. A host may also have several such parts, and several hosts the same ones,
+    where that is how the batch lies on the devices. There is no state: any step can be asked for.
 
     A batch is a dict of NumPy arrays, process-local on axis 0, as `spec` says. Which keys there
     are depends on plan and masking (see `plmjax.data.plans.layout.Layout.assemble` and the
@@ -48,7 +49,7 @@ class Input:
         token_counts: np.ndarray | None = None,
         first_step: int = 0,
         first_example: int = 0,
-        process_index: int = 0,
+        process_index: int | Sequence[int] = 0,
         process_count: int = 1,
     ):
         """Checks that batches can be made; no token is read yet.
@@ -61,7 +62,8 @@ class Input:
           token_counts: int64 [vocab_size], of the training text, for maskings that draw from it.
           first_step, first_example: the step at which these settings begin, and how many examples
             the steps before it have used up.
-          process_index, process_count: which host this is, of how many.
+          process_index, process_count: which host this is, of how many; or which parts of the
+            batch it has, ascending, of how many equal ones.
 
         Attributes of the object are config, form (see `BatchForm`) and local_size, this host's
         examples of a batch.
@@ -82,8 +84,10 @@ class Input:
         self._plans = self._bound(self.form.plan, seed)
         self._first_step, self._first_example = first_step, first_example
         self._passed: tuple[tuple[int, int], ...] = ()
-        self.local_size = config.batch_size // process_count
-        self._local_start = process_index * self.local_size
+        parts = [process_index] if isinstance(process_index, int) else process_index
+        size = config.batch_size // process_count
+        self._local_rows = np.concatenate([part * size + np.arange(size) for part in parts])
+        self.local_size = len(self._local_rows)
 
     @property
     def spec(self) -> Spec:
@@ -163,8 +167,7 @@ class Input:
 
     def first_example_of(self, step: int) -> int:
         """The number, in the whole run, of the first example of this host's part of a step."""
-        before = (step - self._first_step) * self.config.batch_size
-        return self._first_example + before + passed_at(self._passed, step) + self._local_start
+        return int(self._examples_of(step)[0])
 
     def rows(self, step: int) -> dict[str, np.ndarray]:
         """The same rows before they are masked, as `Layout.assemble` returns them."""
@@ -188,7 +191,7 @@ class Input:
         total, B = int(ends[-1]), self.config.batch_size
 
         def read(step: int) -> tuple[Examples, np.ndarray]:
-            indexes = step * B + self._local_start + np.arange(self.local_size)
+            indexes = step * B + self._local_rows
             return _in_turn(plans, ends, indexes % total), indexes < total
 
         return self._run(read, 0, -(-total // B))
@@ -198,8 +201,13 @@ class Input:
         return [settings.bind(split, layout, seed) for split in self._splits.values()]
 
     def _training_rows(self, step: int) -> tuple[Examples, np.ndarray]:
-        indexes = self.first_example_of(step) + np.arange(self.local_size)
-        return self._mixed.examples(indexes), np.ones(self.local_size, bool)
+        return self._mixed.examples(self._examples_of(step)), np.ones(self.local_size, bool)
+
+    def _examples_of(self, step: int) -> np.ndarray:
+        """The numbers, in the whole run, of this host's examples of a step."""
+        before = (step - self._first_step) * self.config.batch_size
+        first = self._first_example + before + passed_at(self._passed, step)
+        return first + self._local_rows
 
     def _assembled(self, examples: Examples) -> dict[str, np.ndarray]:
         return self.form.layout.assemble(examples, list(self._splits.values()))

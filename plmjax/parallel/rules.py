@@ -7,13 +7,14 @@ test checks that every parameter axis of every family has a rule.
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import flax.linen as nn
 import jax
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from plmjax.errors import UserError
@@ -240,6 +241,43 @@ def shards(name: str, mesh: Mesh, rules: tuple = RULES) -> int:
 def batch_shards(mesh: Mesh, rules: tuple = RULES) -> int:
     """Into how many parts the mesh splits the batch."""
     return shards(BATCH, mesh, rules)
+
+
+def own_parts(mesh: Mesh, rules: tuple = RULES) -> tuple[tuple[int, ...], int]:
+    """Which parts of each batch the devices of this process hold.
+
+    Not one part for each process: those whose devices hold the same rows, split along other axes,
+    hold the same parts, and a torus may give a process rows that do not follow each other.
+
+    Returns:
+      The numbers of the parts, ascending, and of how many equal parts the batch consists.
+    """
+    count = batch_shards(mesh, rules)
+    held = batch_sharding(mesh, rules).addressable_devices_indices_map((count,))
+    return tuple(sorted({index[0].start or 0 for index in held.values()})), count
+
+
+def placed(
+    batch: Mapping[str, np.ndarray], sharding: NamedSharding, parts: Sequence[int], count: int
+) -> dict[str, jax.Array]:
+    """Global arrays [B, ...] of the parts that each process has.
+
+    Args:
+      batch: arrays of this process's parts, one part after the other on axis 0.
+      sharding: as of `batch_sharding`.
+      parts, count: which they are, of how many, as of `own_parts`; more than those do no harm.
+    """
+
+    def put(x: np.ndarray) -> jax.Array:
+        size = len(x) // len(parts)
+
+        def part(index: tuple[slice, ...]) -> np.ndarray:
+            begin = parts.index((index[0].start or 0) // size) * size
+            return x[begin : begin + size]
+
+        return jax.make_array_from_callback((size * count, *x.shape[1:]), sharding, part)
+
+    return {key: put(x) for key, x in batch.items()}
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -266,7 +266,7 @@ class Save(Hook):
           Preempted: after a save that a signal asked for.
           RewindAsked, UserError: as `Watch.flush`, instead of a save.
         """
-        asked = self._stop.received
+        asked = self._stop.asked(event.step)
         if not asked and event.step % self._every and event.step != self._last_step:
             return
         if self._watch:
@@ -350,6 +350,10 @@ class StopSignal(contextlib.AbstractContextManager):
         """Gives the signals back."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def asked(self, step: int) -> int:
+        """The number of the signal that asks to stop after `step`; 0 if none does."""
+        return self.received
 
     def _receive(self, number: int, _) -> None:
         self.received = number

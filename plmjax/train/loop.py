@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import jax
 import numpy as np
 
+from plmjax.errors import UserError
 from plmjax.train.hooks import Event, Hook
 from plmjax.train.state import TrainState
 from plmjax.types import Batch
@@ -52,6 +53,9 @@ def train(
 
     Returns:
       The state after the last phase.
+
+    Raises:
+      UserError: where the batches of a phase end before it.
     """
     done = int(jax.device_get(state.step))
     in_flight = collections.deque()
@@ -68,6 +72,11 @@ def train(
             in_flight.append(metrics)
             if len(in_flight) > RUN_AHEAD:
                 jax.block_until_ready(in_flight.popleft())
+        if done < phase.last:
+            raise UserError(
+                f"the data of phase '{phase.name}' ended after step {done} of {phase.last}; the"
+                " source must not change under a run"
+            )
     for hook in hooks:
         hook.finish()
     return state

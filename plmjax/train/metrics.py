@@ -66,6 +66,19 @@ class MetricsWriter:
         self._events.close()
 
 
+class NoWriter:
+    """Stands for MetricsWriter in processes whose records another one writes."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Does nothing."""
+
+    def flush(self) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
 def read_records(path: epath.PathLike) -> list[dict[str, Any]]:
     """The complete records of a `metrics.jsonl`, in order; none if there is no file."""
     path = epath.Path(path)

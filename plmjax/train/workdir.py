@@ -19,7 +19,7 @@ from plmjax.errors import UserError
 MAY_CHANGE = (
     *("checkpoint.", "corpus.cache_dir", "data.prefetch", "guard.", "mesh.", "sharding."),
     *("model.attention_implementation", "model.sequence_attention"),
-    *("train.accumulate", "train.profile_steps"),
+    *("train.accumulate", "train.profile_steps", "train.stall_seconds"),
 )
 """Settings that do not change the mathematics; a run may go on with other values. Those of the
 guard do, once there is a bad update: a run that has ended at one goes on with another policy."""

@@ -80,7 +80,11 @@ def last_state(workdir: Path) -> dict[str, np.ndarray]:
     """Every array of the newest checkpoint, by its path: parameters, optimizer, metric sums."""
     newest = workdir / "checkpoints" / str(saved_steps(workdir)[-1]) / "state"
     with ocp.PyTreeCheckpointer() as reader:
-        flat = jax.tree_util.tree_leaves_with_path(reader.restore(newest))
+        # As NumPy arrays: the devices that saved them may be more than there are here.
+        stored = dict(reader.metadata(newest).item_metadata.tree)
+        args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), stored)
+        read = reader.restore(newest, args=ocp.args.PyTreeRestore(restore_args=args))
+        flat = jax.tree_util.tree_leaves_with_path(read)
     return {jax.tree_util.keystr(keys): np.asarray(leaf) for keys, leaf in flat}
 
 

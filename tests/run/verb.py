@@ -88,7 +88,7 @@ def _main(
         before()
     sys.argv = [f"{verb}.py", *arguments]
     if verb == "main":
-        cli.run(module.main, module.CONFIG, module.__doc__)
+        cli.run(module.main, module.CONFIG, module.__doc__, module.PROCESSES)
     cli.run_without_config(module.main, module.__doc__)
 
 
