@@ -16,6 +16,7 @@ from plmjax import experiment
 from plmjax.errors import UserError
 from plmjax.families import FAMILIES
 from plmjax.parallel.chips import CHIPS, GIB
+from plmjax.parallel.collectives import collectives
 from plmjax.planning import advice, child, compiling, search, traffic
 from plmjax.planning.flops import forward_flops
 from plmjax.planning.memory import leaves, local_bytes
@@ -290,20 +291,20 @@ ENTRY %main (state: bf16[8,64]) -> f32[4] {
 
 
 def test_collectives_are_read_and_those_of_a_loop_count_as_often_as_it_turns():
-    found = {(one.kind, one.bytes): one for one in traffic.collectives(HLO)}
+    found = {(one.kind, one.size): one for one in collectives(HLO)}
     assert len(found) == 5
     gather = found["all-gather", 8 * 64 * 2]
-    assert (gather.dtype, gather.shape) == ("bf16", (8, 64))
+    assert gather.arrays == (("bf16", (8, 64)),)
     assert (gather.times, gather.members) == (12, (0, 2))
-    assert gather.sent == 12 * 8 * 64 * 2 / 2
+    assert gather.moved == 12 * 8 * 64 * 2 / 2
     scattered = found["reduce-scatter", 8 * 32 * 2]
-    assert (scattered.times, scattered.sent) == (12, 12 * 8 * 32 * 2)
-    assert found["all-gather", 32].sent == 16
+    assert (scattered.times, scattered.moved) == (12, 12 * 8 * 32 * 2)
+    assert found["all-gather", 32].moved == 16
     reduced = found["all-reduce", 32]
-    assert (reduced.members, reduced.sent) == ((0, 2), 32)
-    assert found["collective-permute", 16].sent == 16
+    assert (reduced.members, reduced.moved) == ((0, 2), 32)
+    assert found["collective-permute", 16].moved == 16
     by_kind = traffic.of_program(HLO, parse_topology("v4:2x2x1"))
-    assert sum(one.sent for one in by_kind) == sum(one.sent for one in found.values())
+    assert sum(one.sent for one in by_kind) == sum(one.moved for one in found.values())
 
 
 def test_traffic_by_axis_is_that_of_the_arrays():

@@ -10,6 +10,8 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+
 KINDS = (
     "all-reduce",
     "all-gather",
@@ -44,6 +46,7 @@ class Collective:
     times: how often it runs: once for every turn of the loops around it. A loop whose number of
       turns the compiler does not know counts as one turn.
     source: which operation of the program it comes from, as jax names it.
+    members: the devices of the first group, where the text says them.
     """
 
     kind: str
@@ -51,6 +54,7 @@ class Collective:
     group: int
     times: int
     source: str
+    members: tuple[int, ...] = dataclasses.field(default=(), compare=False)
 
     @property
     def size(self) -> int:
@@ -70,13 +74,13 @@ class Collective:
         reduce-scatter leaves; an all-reduce is a reduce-scatter and an all-gather. Source:
         NVIDIA/nccl-tests doc/PERFORMANCE.md.
         """
-        n = self.group
-        share = {
-            "all-reduce": 2 * (n - 1) / n,
-            "reduce-scatter": n - 1,
-            "collective-permute": 1,
-        }.get(self.kind, (n - 1) / n)
-        return round(self.times * share * self.size)
+        return round(self.times * ring_share(self.kind, self.group) * self.size)
+
+
+def ring_share(kind: str, n: int) -> float:
+    """Bytes that each of n devices sends, for a byte of what it has afterwards; see `moved`."""
+    shares = {"all-reduce": 2 * (n - 1) / n, "reduce-scatter": n - 1.0, "collective-permute": 1.0}
+    return shares.get(kind, (n - 1) / n) if n > 1 else 0.0
 
 
 def collectives(text: str) -> tuple[Collective, ...]:
@@ -180,7 +184,9 @@ def _collective(line: str, match: re.Match, devices: int) -> Collective:
         # What is in flight is operands, results and, for a permutation, two numbers.
         arrays = tuple(array for array in arrays if array != ("u32", ()))
         arrays = arrays[len(arrays) // 2 :]
-    return Collective(match["kind"], arrays, _group(line, devices), 1, _source(line))
+    group, members = _group(line, devices), _members(line)
+    members = members if len(members) == group else ()
+    return Collective(match["kind"], arrays, group, 1, _source(line), members)
 
 
 def _arrays(result: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
@@ -209,6 +215,40 @@ def _group(line: str, devices: int) -> int:
         named = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", match[2])
         return math.prod(int(part or sizes[name]) for name, part in named)
     return devices
+
+
+def _members(line: str) -> tuple[int, ...]:
+    """The devices of the first group; of a permute the first pair; empty where it is not said."""
+    if pairs := re.search(r"source_target_pairs=\{(.*?)\}\}", line):
+        first = re.findall(r"(\d+),(\d+)", pairs[1])
+        apart = [pair for pair in first if pair[0] != pair[1]]
+        return tuple(map(int, apart[0])) if apart else ()
+    if listed := re.search(r"replica_groups=\{\{([\d,]*)\}", line):
+        return tuple(map(int, filter(None, listed[1].split(","))))
+    if iota := re.search(rf"replica_groups=\[([\d,]+)\]<={_IOTA}", line):
+        return tuple(_iota(iota[2], iota[3]).reshape(_ints(iota[1]))[0].ravel().tolist())
+    if named := _MESH.search(line):
+        axes = dict(re.findall(r"('\w+')=(\d+)", named[1]))
+        sizes = [int(size) for size in axes.values()]
+        devices = _iota(named[2], named[3]) if named[2] else np.arange(math.prod(sizes))
+        talking = re.findall(r"'\w+'", named[4])
+        first = tuple(slice(None) if axis in talking else 0 for axis in axes)
+        return tuple(devices.reshape(sizes)[first].ravel().tolist())
+    return ()
+
+
+_IOTA = r"\[([\d,]+)\](?:T\(([\d,]+)\))?"
+_MESH = re.compile(rf"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\({_IOTA}\))? \{{([^}}]*)\}}")
+
+
+def _ints(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
+def _iota(dims: str, order: str | None) -> np.ndarray:
+    """Devices as HLO writes them: counted, shaped, and with axes in another order."""
+    devices = np.arange(math.prod(_ints(dims))).reshape(_ints(dims))
+    return devices.transpose(_ints(order)) if order else devices
 
 
 def _bits(dtype: str) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from plmjax.errors import UserError
 from plmjax.parallel.mesh import AXES
@@ -102,18 +102,22 @@ _current = ContextVar("layout", default=_NO_MESH)
 
 
 @contextmanager
-def on_mesh(mesh: Mesh, rules: tuple = RULES, microbatches: int = 0) -> Iterator[None]:
+def on_mesh(
+    mesh: Mesh | AbstractMesh, rules: tuple = RULES, microbatches: int = 0
+) -> Iterator[None]:
     """While it is entered, what is traced is laid out on `mesh` by `rules`.
 
     Not by Flax's own context of rules: it would also lay out kernels that DenseGeneral initialises
     with other axes than those that they get.
 
     Args:
-      mesh: where.
+      mesh: where; an abstract one for what is traced only.
       rules: as of `ShardingConfig`.
       microbatches: as of `MeshConfig`.
     """
-    with jax.set_mesh(mesh), _entered(_Layout(rules, microbatches)):
+    is_abstract = isinstance(mesh, AbstractMesh)
+    mesh_set = jax.sharding.use_abstract_mesh(mesh) if is_abstract else jax.set_mesh(mesh)
+    with mesh_set, _entered(_Layout(rules, microbatches)):
         yield
 
 
