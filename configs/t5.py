@@ -10,9 +10,8 @@ which is trained without dropout.
 Published: 15 % of the tokens in spans of 3 on average, 512 tokens for the encoder (568 of text) and
 114 for the decoder, SentencePiece of 32,000 with 100 sentinels, z-loss 1e-4, dropout 0.1
 (text-to-text-transfer-transformer, tensorflow/mesh); 1M steps of 2,048 sequences of C4, on slices
-of TPU v2 and v3 of up to 1,024 chips (the paper). The optimizer was Adafactor with a rate of
-1/sqrt(step), of at most 0.01.
-What differs: Adam at 1e-4 here, as Adafactor's rates mean nothing to it; the number is ours. Where
+of TPU v2 and v3 of up to 1,024 chips (the paper). The optimizer is Adafactor with a rate of
+1/sqrt(step), of at most 0.01, without decay of weights or clipping of the gradient's norm. Where
 several texts make a row nothing stands between them, as published for pretraining.
 
 Meant for 64 chips, TPU v4:4x4x4: everything split over all chips, layers rematerialised, the batch
@@ -44,11 +43,12 @@ def get_config(argument=None):
     config.data.plan = plan_config("blocks")
     config.data.masking = masking_config("span_corruption")
 
-    config.optimizer.name = "adamw"
-    config.optimizer.learning_rate = 1e-4
-    config.optimizer.schedule = "linear"
+    config.optimizer.name = "adafactor"
+    config.optimizer.learning_rate = 0.01
+    config.optimizer.schedule = "rsqrt"
     config.optimizer.warmup_steps = 10_000
     config.optimizer.weight_decay = 0.0
+    config.optimizer.clip_norm = 0.0
 
     config.train.steps = 1_000_000
     config.train.accumulate = 8

@@ -97,9 +97,10 @@ def _check(config: ScheduleConfig, total_steps: int) -> None:
         raise UserError(
             f"decay_until={config.decay_until} is a fraction of the run: expected more than 0, to 1"
         )
-    if config.decay_until != 1 and config.name == "constant":
+    if config.decay_until != 1 and config.name in ("constant", "rsqrt"):
         raise UserError(
-            f"schedule 'constant' has no decay, and decay_until={config.decay_until} was given"
+            f"schedule '{config.name}' has no decay that ends, and decay_until="
+            f"{config.decay_until} was given"
         )
     if config.learning_rate < 0:
         raise UserError(f"learning_rate={config.learning_rate} is negative")
