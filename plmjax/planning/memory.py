@@ -137,17 +137,18 @@ def needed(
     layers: int,
     rows: float,
     sizes: Mapping[str, int],
+    residual_axes: tuple[str, ...],
     accumulate: int,
 ) -> Needed:
     """What a train step needs.
 
     Args:
       parameters, optimizer: of the state.
-      policies: what is kept, by policy; `remat` and `none`.
+      policies: what is kept, by policy; `remat`, `none`, and `full`, which is the residual.
       remat: the policy.
       layers: N, of all stacks.
       rows: of a microbatch that a device has.
-      sizes: of the mesh.
+      sizes: of the mesh. residual_axes: those of its axes that split the residual.
       accumulate: number of microbatches.
     """
     within = math.prod(sizes[axis] for axis in WITHIN)
@@ -156,7 +157,10 @@ def needed(
     everything, found = policies["none"], policies[remat]
     layer = (everything.row - everything.logits) / max(layers, 1)
     # Of logits and their softmax, which jax keeps both, compilers keep one.
-    activations = (found.row + layer - everything.logits / 2) * rows / within
+    residual = policies["full"].row - everything.logits
+    split = math.prod(sizes[axis] for axis in residual_axes)
+    inner = found.row + layer - everything.logits / 2 - residual
+    activations = rows * (residual / split + inner / within)
     # The layer that is computed and the next one, whole but for tensor, in two bytes an element.
     whole = local_elements(parameters, {**sizes, "fsdp": 1})
     gathered = 2 * 2 * whole / max(layers, 1) if sizes["fsdp"] > 1 else 0.0

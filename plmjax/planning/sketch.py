@@ -13,7 +13,7 @@ from plmjax.errors import UserError
 from plmjax.experiment import Experiment, Settings, build, check_phase, model_config
 from plmjax.nn.stack import REMAT_POLICIES
 from plmjax.parallel.mesh import AXES, abstract_mesh
-from plmjax.parallel.rules import BATCH
+from plmjax.parallel.rules import BATCH, RESIDUAL_LENGTH
 from plmjax.phases import plan_phases
 from plmjax.planning.flops import Flops, forward_flops
 from plmjax.planning.memory import Kept, Leaf, Needed, kept, leaves, local_elements, needed
@@ -101,7 +101,8 @@ class Sketch:
     """A phase of a config, for any mesh, rematerialisation and number of microbatches.
 
     spec: of a batch. flops: of a forward pass over it. policies: what is kept, by policy.
-    parameters, optimizer: the arrays of the state. batch_axes: mesh axes that split the batch.
+    parameters, optimizer: the arrays of the state. batch_axes, residual_axes: mesh axes that split
+      the batch, and the residual along its rows.
     layers, width: N of all stacks, and D. itemsize: bytes of an element of activations.
     """
 
@@ -113,6 +114,7 @@ class Sketch:
     parameters: tuple[Leaf, ...]
     optimizer: tuple[Leaf, ...]
     batch_axes: tuple[str, ...]
+    residual_axes: tuple[str, ...]
     layers: int
     width: int
     itemsize: int
@@ -148,6 +150,7 @@ class Sketch:
             self.layers,
             self.local_rows(choice),
             choice.mesh,
+            self.residual_axes,
             choice.accumulate,
         )
 
@@ -246,7 +249,7 @@ def sketch(
         backbone = plan.objective.backbone.clone(config=dataclasses.replace(config, remat=name))
         return kept(plan.objective.clone(backbone=backbone), spec)
 
-    named = {"none", config.remat, *policies}
+    named = {"none", "full", config.remat, *policies}
     stacks = [getattr(config, name, ()) for name in ("encoder_layers", "decoder_layers")]
     state = plan.abstract_state
     return Sketch(
@@ -258,6 +261,7 @@ def sketch(
         parameters=leaves(state.params),
         optimizer=leaves(state.opt_state),
         batch_axes=dict(settings.sharding.rules)[BATCH] or (),
+        residual_axes=dict(settings.sharding.rules)[RESIDUAL_LENGTH] or (),
         layers=sum(map(len, stacks)) or config.num_layers,
         width=config.hidden_size,
         itemsize=2 if config.dtype == "bfloat16" else 4,
