@@ -140,4 +140,7 @@ def get_config(argument=None):
     config.mesh.data = -1 if largest else 1
     config.mesh.fsdp = 128 if largest else -1
     config.mesh.tensor = 4 if largest else 1
+    if largest:
+        # Split by tensor too, the residual of these sizes makes libtpu 0.0.42 crash.
+        config.sharding.residual_length = "sequence"
     return config

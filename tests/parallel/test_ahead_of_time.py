@@ -22,10 +22,11 @@ def compiled(
     topology: str = "v4:4x4x4",
     rows: int = 256,
     remat: str = "none",
+    residual: str = "sequence,tensor",
 ) -> dict[str, int]:
     need("libtpu", "pip install -r requirements-ci.txt")
     command = [sys.executable, "-m", "tests.parallel.tpu_slice", topology, *model.split(":")]
-    command += map(str, (rows, length, remat, *mesh))
+    command += map(str, (rows, length, remat, residual, *mesh))
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-4000:]
     found = json.loads(done.stdout.splitlines()[-1])
@@ -108,8 +109,12 @@ def test_t5_11b_fits_64_chips_with_half_the_batch():
     ],
 )
 def test_the_largest_fit_at_their_published_scale(model, rows, length, topology, mesh, memory):
-    """Layers rematerialised in full, bfloat16."""
-    found = compiled(model, length, *mesh, topology=topology, rows=rows, remat="full")
+    """Layers rematerialised in full, bfloat16.
+
+    With the residual split by tensor too, libtpu 0.0.42 crashes on the largest of them (SIGSEGV).
+    """
+    options = {"topology": topology, "rows": rows, "remat": "full", "residual": "sequence"}
+    found = compiled(model, length, *mesh, **options)
     print(model, f"{used(found) / GIB:.1f} GiB a chip")
     assert used(found) < 0.9 * memory
 

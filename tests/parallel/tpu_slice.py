@@ -1,7 +1,7 @@
 """Run by test_ahead_of_time.py in a process of its own: compiles for TPUs that are not there.
 
-Takes a topology, a family, a preset, rows and tokens of a batch, a remat policy and the mesh's
-sizes; prints what the compiler says of the train step as JSON.
+Takes a topology, a family, a preset, rows and tokens of a batch, a remat policy, what splits the
+residual by length, and the mesh's sizes; prints what the compiler says of the train step as JSON.
 """
 
 import os
@@ -17,13 +17,14 @@ from jax.experimental import topologies
 
 from plmjax.families import FAMILIES
 from plmjax.parallel.mesh import MeshConfig, make_mesh
+from plmjax.parallel.rules import ShardingConfig
 from tests.parallel.compiling import compiled_train_step
 
 PREDICTIONS = {128: 20, 512: 77}
 
 
 def main(topology: str, *arguments: str):
-    family, preset, rows, length, remat, *sizes = arguments
+    family, preset, rows, length, remat, residual, *sizes = arguments
     # One device a chip: without `megacore` a v4 chip counts as two of 16 GiB.
     options = {"chip_config_name": "megacore"} if topology.startswith("v4") else {}
     found = topologies.get_topology_desc(platform="tpu", topology_name=topology, **options)
@@ -38,7 +39,8 @@ def main(topology: str, *arguments: str):
     config = dataclasses.replace(preset, dtype="bfloat16", remat=remat)
     rows, length = int(rows), int(length)
     targets = PREDICTIONS.get(length, length // 6)
-    print(json.dumps(compiled_train_step(family, config, rows, length, targets, mesh)[1]))
+    rules = ShardingConfig(residual_length=residual).rules
+    print(json.dumps(compiled_train_step(family, config, rows, length, targets, mesh, rules)[1]))
 
 
 if __name__ == "__main__":
