@@ -18,7 +18,7 @@ is_running() {
   [[ -f $state/pid && ! -f $state/code ]] || return
   # Not kill -0: it finds zombies, and after a restart another process of that number.
   local found
-  found=$(ps -o stat=,args= -p "$(<"$state/pid")") && [[ $found != Z* && $found == *plmjax.main* ]]
+  found=$(ps -ww -o stat=,args= -p "$(<"$state/pid")") && [[ $found != Z* && $found == *plmjax.main* ]]
 }
 
 start() {

@@ -68,7 +68,7 @@ class Workdir:
             run = json.loads(self.run_file.read_text())
             kinds = {"config": dict, "corpus": dict, "parameters": int}
             kinds |= {"rewinds": list, "starts": list}
-            run.setdefault("rewinds", [])  # which older versions did not write
+            run = {"rewinds": [], **run}  # older versions did not write them
             wrong = [key for key, kind in kinds.items() if not isinstance(run[key], kind)]
         except (ValueError, KeyError, TypeError) as error:
             wrong = [f"{type(error).__name__}: {error}"]

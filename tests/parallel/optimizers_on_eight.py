@@ -20,6 +20,7 @@ import optax
 
 from plmjax.parallel.mesh import MeshConfig, make_mesh
 from plmjax.parallel.rules import layer_axes, matrix_axes
+from plmjax.train.guard import fresh_guard
 from plmjax.train.optimizers import OptimizerConfig, build
 from plmjax.train.state import TrainState, boxed_parameters, state_shardings
 from tests.batches import spec
@@ -61,7 +62,8 @@ def updated_on(mesh: jax.sharding.Mesh, config: OptimizerConfig) -> tuple[dict, 
     params = random(seed=STEPS)
 
     def fresh(params: dict) -> TrainState:
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), {})
+        zero = jnp.zeros((), jnp.int32)
+        return TrainState(zero, params, optimizer.init(params), {}, fresh_guard())
 
     def update(state: TrainState, grads: dict) -> tuple[dict, TrainState]:
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)

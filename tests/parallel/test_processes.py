@@ -309,7 +309,7 @@ def test_a_rank_that_stands_still(flags, tmp_path):
         assert "rank 1 of 2: waits for its next batch" in each.error
         stacks = (tmp_path / "run" / f"stacks.{rank}.txt").read_text()
         assert f"Stacks of rank {rank} of 2" in stacks and "Stacks of" in each.err
-        assert "loop.py" in stacks
+        assert "training.py" in stacks
         assert ("together.py" in stacks) == (rank == 1)  # where it stands still
         assert each.seconds < 30 + SLACK
 

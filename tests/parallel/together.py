@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plmjax import main, starting
+from plmjax import starting, training
 from plmjax.data import pipeline
 from plmjax.errors import UserError
 from plmjax.train.hooks import Event, Hook
@@ -150,12 +150,12 @@ class At(Hook):
 
     def __call__(self) -> None:
         """Puts it into the process, before the verb runs."""
-        train = main.train
+        train = training.train
 
         def with_it(state, phases, hooks, place):
             return train(state, phases, [*hooks, self], place)
 
-        main.train = with_it
+        training.train = with_it
 
     def after_step(self, event: Event) -> None:
         if event.step != self.step:
@@ -226,12 +226,12 @@ class Recorded:
 
 def slow_steps() -> None:
     """Two seconds a step, as a signal takes a look or two of each process to be heard."""
-    train = main.train
+    train = training.train
 
     def with_pauses(state, phases, hooks, place):
         return train(state, phases, [*hooks, _Pause()], place)
 
-    main.train = with_pauses
+    training.train = with_pauses
 
 
 class _Pause(Hook):

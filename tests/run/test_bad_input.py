@@ -60,7 +60,7 @@ FLAGS = [
     Mistake("key like none", "--config.wwwww=1", ("--config.wwwww=1", "--print_config")),
     Mistake("no-key", "--noconfig.model.sacn", ("--noconfig.model.sacn", "--config.model.scan?")),
     Mistake("flag", "--wrkdir=x", ("--wrkdir", "did you mean 'workdir'?")),
-    Mistake("flag like none", "--zzzzz", ("--zzzzz", "there are: config")),
+    Mistake("flag like none", "--zzzzz", ("--zzzzz", "there are: compilation_cache, ")),
     Mistake("no flag", "config.train.steps=3", ("'config.train.steps=3' is not a flag", "--")),
     Mistake("int", "--config.train.steps=abc", ("--config.train.steps=abc", "expected an int")),
     Mistake("float for int", "--config.train.steps=1.5", ("expected an int, such as 36",)),
