@@ -21,7 +21,7 @@ class Phase:
 
     first, last: the phase makes the updates from `first` to `last` updates done.
     step: the jitted train step for this shape.
-    batches: of two counts of updates within the phase, the host batches between them.
+    batches: of two counts of the run's updates, the host batches between them.
     tokens: positions of a global batch, padding included.
     """
 
@@ -58,7 +58,7 @@ def train(
     for phase in phases:
         if done >= phase.last:
             continue
-        batches = phase.batches(done - phase.first, phase.last - phase.first)
+        batches = phase.batches(done, phase.last)
         for batch in map(place, batches):
             with jax.transfer_guard("disallow"):
                 state, metrics = phase.step(state, batch)
