@@ -1,16 +1,94 @@
-"""Whether the attention that a config asks for can be computed on its mesh."""
+"""Whether the parts of a config fit one another, the model and the mesh."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 
+from plmjax.data.batch_form import BatchForm
 from plmjax.errors import UserError
+from plmjax.nn.stack import check_stages
+from plmjax.parallel.layout import check_batch
+from plmjax.parallel.pipeline import microbatch_count, row_shards, stage_count
 from plmjax.parallel.rules import HEADS, LENGTH, on_mesh, shards
+from plmjax.phases import PhasePlan
 from plmjax.types import OVERFLOW, Batch, Loss, Spec
+
+if TYPE_CHECKING:  # It builds with these checks.
+    from plmjax.experiment import Settings
+
+
+def check_phase(
+    settings: "Settings", phase: PhasePlan, model: Any, mesh: Mesh | AbstractMesh
+) -> None:
+    """Raises a UserError if a phase's batches do not fit the model or the mesh."""
+    where = phase.where
+    if phase.data.seq_len > model.longest:
+        raise UserError(
+            f"{where}.seq_len={phase.data.seq_len} is longer than the model can take: with"
+            f" config.model.max_positions={model.max_positions} that is {model.longest} tokens"
+        )
+    model.attention.check(phase.data.seq_len)
+    rows, accumulate = phase.data.batch_size, settings.train.accumulate
+    check_batch(rows, accumulate, phase.data.seq_len, where, mesh, settings.sharding.rules)
+    _check_pipeline(settings, rows // accumulate, model, mesh)
+
+
+def _check_pipeline(settings: "Settings", rows: int, model: Any, mesh: Mesh) -> None:
+    """Raises a UserError if layers or `rows` cannot be cut as the mesh's pipeline wants them."""
+    rules = settings.sharding.rules
+    stages = stage_count(mesh.shape, rules)
+    if stages > 1:
+        if settings.train.parameters != "float32":
+            raise UserError(
+                f"config.train.parameters='{settings.train.parameters}' with config.mesh.pipeline="
+                f"{stages} would add gradients of microbatches in bfloat16; set it to float32"
+            )
+        for layers in model.stacks:
+            check_stages(layers, model.scan, model.groups, stages)
+        shards = row_shards(mesh.shape, rules)
+        microbatch_count(rows, shards, stages, settings.mesh.microbatches)
+
+
+def check_form(phase: PhasePlan, form: BatchForm, first: BatchForm, model: Any) -> None:
+    """Raises a UserError if a phase's examples do not fit the model, or the first phase's."""
+    if (form.task, form.labels) != (first.task, first.labels):
+        raise UserError(
+            f"{phase.where}.plan.name={phase.data.plan['name']} has"
+            f" {form.task or 'no'} labels and the first phase {first.task or 'none'}; the model's"
+            " heads would have to change, so give all phases plans with the same labels"
+        )
+    if form.labels and not model.pooler:
+        raise UserError(
+            f"{phase.where}.plan.name={phase.data.plan['name']} has labels of pairs, which are"
+            " predicted from a pooler, and config.model has none; choose another plan"
+        )
+    if form.layout.token_types > model.token_types > 1:
+        raise UserError(
+            f"{phase.where}.frame={phase.data.frame} has {form.layout.token_types} token types and"
+            f" config.model.token_types={model.token_types}; choose another frame or more types"
+        )
+
+
+def check_batch_keys(
+    objective: nn.Module, name: str, spec: Mapping[str, Any], phase: PhasePlan
+) -> None:
+    """Raises a UserError if a phase's batches lack what the objective reads, or have more."""
+    needed, taken = objective.batch_keys(), (*objective.optional_keys, OVERFLOW)
+    made = f"{phase.where} (plan {phase.data.plan['name']}, masking {phase.data.masking['name']})"
+    if missing := [key for key in needed if key not in spec]:
+        raise UserError(
+            f"config.objective needs {', '.join(missing)} in the batch; {made} makes"
+            f" {', '.join(spec)}"
+        )
+    if unread := [key for key in spec if key not in needed and key not in taken]:
+        raise UserError(
+            f"{made} makes {', '.join(unread)}, which config.objective.name='{name}' does not"
+            " read; choose another plan or masking"
+        )
 
 
 def decoder_lengths(where: str, spec: Spec) -> dict[str, int]:

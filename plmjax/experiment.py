@@ -15,7 +15,14 @@ import optax
 from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from ml_collections import ConfigDict
 
-from plmjax.checks import check_computable, check_split, decoder_lengths
+from plmjax.checks import (
+    check_batch_keys,
+    check_computable,
+    check_form,
+    check_phase,
+    check_split,
+    decoder_lengths,
+)
 from plmjax.data.batch_form import BatchForm, DataConfig, masking_config, plan_config
 from plmjax.data.preparation import (
     CorpusConfig,
@@ -26,10 +33,8 @@ from plmjax.data.preparation import (
 from plmjax.data.tokenizers import Tokenizer
 from plmjax.errors import UserError
 from plmjax.families import FAMILIES, make_objective, objective_config
-from plmjax.nn.stack import check_stages
-from plmjax.parallel.layout import check_batch, check_parameters
+from plmjax.parallel.layout import check_parameters
 from plmjax.parallel.mesh import MeshConfig, make_mesh
-from plmjax.parallel.pipeline import microbatch_count, row_shards, stage_count
 from plmjax.parallel.rules import (
     ShardingConfig,
     batch_sharding,
@@ -50,7 +55,6 @@ from plmjax.train.precision import bfloat16_kernels, fastest_dtype
 from plmjax.train.state import TrainState, boxed_parameters, fresh_state, state_shardings
 from plmjax.train.step import evaluation_step, jit_train_step, train_step
 from plmjax.train.workdir import Workdir
-from plmjax.types import OVERFLOW
 
 
 @dataclasses.dataclass(frozen=True)
@@ -329,11 +333,11 @@ def build(
     forms = [batch_form(phase, settings.corpus, corpus, tokenizer) for phase in phases]
     for phase, form in zip(phases, forms, strict=True):
         check_phase(settings, phase, model, mesh)
-        _check_form(phase, form, forms[0], model)
+        check_form(phase, form, forms[0], model)
         check_split(model, mesh, settings.sharding.rules, decoder_lengths(phase.where, form.spec))
     objective = objective_of(settings, forms[0].labels, forms[0].task)
     for phase, form in zip(phases, forms, strict=True):
-        _check_batch_keys(objective, settings.objective["name"], form.spec, phase)
+        check_batch_keys(objective, settings.objective["name"], form.spec, phase)
     spec = forms[0].spec
     boxed, rules = boxed_parameters(objective, spec), settings.sharding.rules
     check_parameters(boxed, model, mesh, rules)
@@ -356,58 +360,6 @@ def build(
     )
 
 
-def check_phase(
-    settings: Settings, phase: PhasePlan, model: Any, mesh: Mesh | AbstractMesh
-) -> None:
-    """Raises a UserError if a phase's batches do not fit the model or the mesh."""
-    where = phase.where
-    if phase.data.seq_len > model.longest:
-        raise UserError(
-            f"{where}.seq_len={phase.data.seq_len} is longer than the model can take: with"
-            f" config.model.max_positions={model.max_positions} that is {model.longest} tokens"
-        )
-    model.attention.check(phase.data.seq_len)
-    rows, accumulate = phase.data.batch_size, settings.train.accumulate
-    check_batch(rows, accumulate, phase.data.seq_len, where, mesh, settings.sharding.rules)
-    _check_pipeline(settings, rows // accumulate, model, mesh)
-
-
-def _check_pipeline(settings: Settings, rows: int, model: Any, mesh: Mesh) -> None:
-    """Raises a UserError if layers or `rows` cannot be cut as the mesh's pipeline wants them."""
-    rules = settings.sharding.rules
-    stages = stage_count(mesh.shape, rules)
-    if stages > 1:
-        if settings.train.parameters != "float32":
-            raise UserError(
-                f"config.train.parameters='{settings.train.parameters}' with config.mesh.pipeline="
-                f"{stages} would add gradients of microbatches in bfloat16; set it to float32"
-            )
-        for layers in model.stacks:
-            check_stages(layers, model.scan, model.groups, stages)
-        shards = row_shards(mesh.shape, rules)
-        microbatch_count(rows, shards, stages, settings.mesh.microbatches)
-
-
-def _check_form(phase: PhasePlan, form: BatchForm, first: BatchForm, model: Any) -> None:
-    """Raises a UserError if a phase's examples do not fit the model, or the first phase's."""
-    if (form.task, form.labels) != (first.task, first.labels):
-        raise UserError(
-            f"{phase.where}.plan.name={phase.data.plan['name']} has"
-            f" {form.task or 'no'} labels and the first phase {first.task or 'none'}; the model's"
-            " heads would have to change, so give all phases plans with the same labels"
-        )
-    if form.labels and not model.pooler:
-        raise UserError(
-            f"{phase.where}.plan.name={phase.data.plan['name']} has labels of pairs, which are"
-            " predicted from a pooler, and config.model has none; choose another plan"
-        )
-    if form.layout.token_types > model.token_types > 1:
-        raise UserError(
-            f"{phase.where}.frame={phase.data.frame} has {form.layout.token_types} token types and"
-            f" config.model.token_types={model.token_types}; choose another frame or more types"
-        )
-
-
 def model_config(settings: Settings) -> Any:
     """The family's Config."""
     fields = dict(settings.model)
@@ -425,23 +377,6 @@ def objective_of(settings: Settings, labels: int, task: str) -> nn.Module:
     """The objective with its model, for batches with so many classes of pairs; see `BatchForm`."""
     model, named = model_config(settings), {"labels": labels, "task": task}
     return make_objective(settings.objective, settings.model["family"], model, named)
-
-
-def _check_batch_keys(
-    objective: nn.Module, name: str, spec: Mapping[str, Any], phase: PhasePlan
-) -> None:
-    needed, taken = objective.batch_keys(), (*objective.optional_keys, OVERFLOW)
-    made = f"{phase.where} (plan {phase.data.plan['name']}, masking {phase.data.masking['name']})"
-    if missing := [key for key in needed if key not in spec]:
-        raise UserError(
-            f"config.objective needs {', '.join(missing)} in the batch; {made} makes"
-            f" {', '.join(spec)}"
-        )
-    if unread := [key for key in spec if key not in needed and key not in taken]:
-        raise UserError(
-            f"{made} makes {', '.join(unread)}, which config.objective.name='{name}' does not"
-            " read; choose another plan or masking"
-        )
 
 
 def _unpadded_count(settings: Settings, form: BatchForm) -> int:

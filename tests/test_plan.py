@@ -254,6 +254,27 @@ def test_flops_of_the_layers_and_of_their_attention():
     assert found.hardware("none", stages=4, microbatches=12) == found.model * 15 / 12
 
 
+@pytest.mark.parametrize(("asked", "passes"), [(0, 4), (2, 2)])
+def test_a_pipeline_is_planned_with_the_microbatches_that_pass_through_it(asked, passes):
+    topology = parse_topology("h100:8")
+    mesh = {"mesh__pipeline": 2, "mesh__data": 2, "mesh__fsdp": 2, "mesh__microbatches": asked}
+    settings = settings_of("bert", "tiny", **mesh)
+    found = sketch(abstract_experiment(settings, topology), topology, 0)
+    piped = choice_of(abstract_experiment(settings, topology))
+    assert found.passes(piped) == passes  # of 16 rows in 4 shards, at most 4 for each stage
+    waiting = (passes + 1) / passes
+    assert found.hardware_flops(piped) == found.flops.hardware("none") * waiting
+    sizes = dataclasses.replace(piped, sizes=(1, 1, 4, 2, 1, 1))
+    assert found.passes(sizes) == 1
+    more = found.needed(piped).activations / found.needed(sizes).activations
+    assert more == pytest.approx(waiting)
+    sent = {(one.kind, one.count): one.sent for one in found.traffic(piped)}
+    whole = local_bytes(found.parameters, {**piped.mesh, "fsdp": 1})
+    gathered = passes * 2 * whole / 2 / 2  # twice in two bytes, and half of it is others'
+    assert sent["all-gather", 2] == pytest.approx(gathered)
+    assert sent["collective-permute", 2] == pytest.approx(2 * waiting * 16 / 4 * 32 * 32 * 2)
+
+
 # Traffic.
 
 HLO = """HloModule jit_step, is_scheduled=true

@@ -4,6 +4,7 @@ import dataclasses
 
 import flax.linen as nn
 
+from plmjax.planning.memory import bubble
 from plmjax.types import Spec
 
 CONVENTION = (
@@ -43,7 +44,7 @@ class Flops:
           microbatches: that pass through it.
         """
         again = {"none": 0.0, "dots": self.attention}.get(remat, self.layers)
-        return (self.model + again) * (microbatches + stages - 1) / microbatches
+        return (self.model + again) * bubble(stages, microbatches)
 
 
 def forward_flops(objective: nn.Module, spec: Spec) -> Flops:

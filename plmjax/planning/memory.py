@@ -108,6 +108,11 @@ def _vocabulary_rows(objective: nn.Module) -> int:
     return -(-config.vocab_size // config.vocab_multiple) * config.vocab_multiple
 
 
+def bubble(stages: int, passes: int) -> float:
+    """How many times as long stages take as their own work does, waiting included."""
+    return (passes + stages - 1) / passes
+
+
 @dataclasses.dataclass(frozen=True)
 class Needed:
     """Bytes a device needs at the peak of a train step, by what for."""
@@ -139,6 +144,7 @@ def needed(
     sizes: Mapping[str, int],
     residual_axes: tuple[str, ...],
     accumulate: int,
+    passes: int = 1,
 ) -> Needed:
     """What a train step needs.
 
@@ -150,6 +156,8 @@ def needed(
       rows: of a microbatch that a device has.
       sizes: of the mesh. residual_axes: those of its axes that split the residual.
       accumulate: number of microbatches.
+      passes: microbatches that pass through the stages of a pipeline. A stage has a part of the
+        layers and the rows of all stages, and keeps them of every tick, those it waits in too.
     """
     within = math.prod(sizes[axis] for axis in WITHIN)
     local = local_bytes(parameters, sizes)
@@ -160,7 +168,7 @@ def needed(
     residual = policies["full"].row - everything.logits
     split = math.prod(sizes[axis] for axis in residual_axes)
     inner = found.row + layer - everything.logits / 2 - residual
-    activations = rows * (residual / split + inner / within)
+    activations = rows * (residual / split + inner / within) * bubble(sizes["pipeline"], passes)
     # The layer that is computed and the next one, whole but for tensor, in two bytes an element.
     whole = local_elements(parameters, {**sizes, "fsdp": 1})
     gathered = 2 * 2 * whole / max(layers, 1) if sizes["fsdp"] > 1 else 0.0

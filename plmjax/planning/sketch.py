@@ -9,10 +9,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from plmjax.checks import check_phase
 from plmjax.errors import UserError
-from plmjax.experiment import Experiment, Settings, build, check_phase, model_config
+from plmjax.experiment import Experiment, Settings, build, model_config
 from plmjax.nn.stack import REMAT_POLICIES
 from plmjax.parallel.mesh import AXES, abstract_mesh
+from plmjax.parallel.pipeline import microbatch_count, row_shards
 from plmjax.parallel.rules import BATCH, RESIDUAL_LENGTH
 from plmjax.phases import plan_phases
 from plmjax.planning.flops import Flops, forward_flops
@@ -140,6 +142,15 @@ class Sketch:
         ways = math.prod(choice.mesh[axis] for axis in self.batch_axes)
         return self.rows / (ways * choice.accumulate)
 
+    def passes(self, choice: Choice) -> int:
+        """Microbatches that pass through the stages of a pipeline; 1 without one."""
+        stages = choice.mesh["pipeline"]
+        if stages == 1:
+            return 1
+        shards = row_shards(choice.mesh, self.settings.sharding.rules)
+        asked = self.settings.mesh.microbatches
+        return microbatch_count(self.rows // choice.accumulate, shards, stages, asked)
+
     def needed(self, choice: Choice) -> Needed:
         """Bytes a device needs."""
         return needed(
@@ -152,6 +163,7 @@ class Sketch:
             choice.mesh,
             self.residual_axes,
             choice.accumulate,
+            self.passes(choice),
         )
 
     def traffic(self, choice: Choice) -> tuple[Traffic, ...]:
@@ -165,13 +177,14 @@ class Sketch:
             self.layers,
             choice.remat,
             choice.accumulate,
+            self.passes(choice),
             self.itemsize,
         )
 
     def hardware_flops(self, choice: Choice) -> float:
         """Of a step on all devices."""
         stages = choice.mesh["pipeline"]
-        return self.flops.hardware(choice.remat, stages, choice.accumulate)
+        return self.flops.hardware(choice.remat, stages, self.passes(choice))
 
     def memory_bytes(self, choice: Choice) -> float:
         """Bytes a device reads from and writes to HBM in a step, roughly.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from plmjax.parallel.collectives import collectives, ring_share
 from plmjax.parallel.mesh import AXES
-from plmjax.planning.memory import Leaf, local_elements
+from plmjax.planning.memory import Leaf, bubble, local_elements
 from plmjax.planning.topology import Topology
 
 
@@ -51,14 +51,16 @@ def by_axis(
     layers: int,
     remat: str,
     accumulate: int,
+    passes: int,
     itemsize: int,
 ) -> tuple[Traffic, ...]:
     """The same by arithmetic, for programs that are not compiled or cannot be read.
 
     Weights split by fsdp are gathered for the forward and for the backward pass, gradients reduced
-    once, each for every microbatch. Between the axes of tensor the residual is gathered and reduced
-    around attention and feed-forward: four times in the forward pass, six in the backward pass, and
-    with layers that are computed again four more. Keys and values are gathered along sequence.
+    once, each for every microbatch, also of those that pass through a pipeline. Between the axes of
+    tensor the residual is gathered and reduced around attention and feed-forward: four times in the
+    forward pass, six in the backward pass, and with layers that are computed again four more. Keys
+    and values are gathered along sequence.
 
     Args:
       topology: what joins the devices.
@@ -67,6 +69,7 @@ def by_axis(
       tokens: of a microbatch that a device has, of all that sequence splits.
       width, layers: D and N.
       remat, accumulate: the policy, and the number of microbatches.
+      passes: into how many each of these is cut for the stages of a pipeline.
       itemsize: bytes of an element of activations, and of weights as they are sent.
     """
     parameters = tuple(parameters)
@@ -74,9 +77,14 @@ def by_axis(
     local = itemsize * local_elements(parameters, sizes)
     residual = tokens * width * itemsize / sizes["sequence"]  # whole but for sequence
     turns = 10 + {"none": 0, "dots": 2}.get(remat, 4)
+    stages = sizes["pipeline"]  # of whose rows each has all
+    ticks = bubble(stages, passes)
     heads = tokens * width * itemsize / sizes["tensor"]
     results = {
-        "fsdp": [("all-gather", 2 * whole), ("reduce-scatter", whole / sizes["fsdp"])],
+        "fsdp": [
+            ("all-gather", 2 * passes * whole),
+            ("reduce-scatter", passes * whole / sizes["fsdp"]),
+        ],
         "data": [("all-reduce", local)],
         "slice": [("all-reduce", local)],
         "tensor": [
@@ -87,7 +95,7 @@ def by_axis(
             ("all-gather", 2 * 2 * layers * heads),
             ("reduce-scatter", 2 * layers * heads / sizes["sequence"]),
         ],
-        "pipeline": [("collective-permute", 2 * residual / sizes["tensor"])],
+        "pipeline": [("collective-permute", 2 * ticks * stages * residual / sizes["tensor"])],
     }
     found = []
     for axis, kinds in results.items():

@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from plmjax import experiment
+from plmjax import checks, experiment
 from plmjax.data.batch_form import DataConfig
 from plmjax.errors import UserError
 from plmjax.families import FAMILIES
@@ -122,11 +122,20 @@ def test_a_phase_is_checked_with_the_rules_of_its_config():
     phase = plan_phases(DataConfig(seq_len=30, batch_size=8), {}, 10)[0]
     settings = experiment.Settings()
     model = FAMILIES["bert"].presets["tiny"]
-    experiment.check_phase(settings, phase, model, mesh(tensor=7, sequence=3))
+    checks.check_phase(settings, phase, model, mesh(tensor=7, sequence=3))
     with pytest.raises(UserError, match=r"config\.mesh\.sequence=4"):
-        experiment.check_phase(settings, phase, model, mesh(sequence=4))
+        checks.check_phase(settings, phase, model, mesh(sequence=4))
     changed = dataclasses.replace(settings, sharding=ShardingConfig(length=""))
-    experiment.check_phase(changed, phase, model, mesh(sequence=4))
+    checks.check_phase(changed, phase, model, mesh(sequence=4))
+
+
+def test_stages_do_not_add_gradients_in_bfloat16():
+    phase = plan_phases(DataConfig(seq_len=32, batch_size=8), {}, 10)[0]
+    settings = experiment.Settings(train=experiment.TrainConfig(parameters="bfloat16"))
+    model = FAMILIES["bert"].presets["tiny"]
+    checks.check_phase(settings, phase, model, mesh(data=2))
+    with pytest.raises(UserError, match=r"^config\.train\.parameters='bfloat16' with "):
+        checks.check_phase(settings, phase, model, mesh(pipeline=2))
 
 
 @pytest.mark.parametrize(
