@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "evals": BASE | {"parallel", "nn"},
     "huggingface": BASE | {"models", "nn"},
     # Plans whole runs, as the verbs do.
-    "planning": BASE | {"parallel", "nn", "objectives", "data", "train", "phases", "experiment"},
+    "planning": BASE
+    | {"parallel", "nn", "objectives", "data", "train", "phases", "checks", "experiment"},
 }
 # The experiment and the verbs beside it may import every room.
 ROOT_FILES = {path.stem for path in PACKAGE.glob("*.py")} - MAY_IMPORT.keys()
