@@ -102,7 +102,7 @@ TPU_CASES = [
 @pytest.mark.parametrize(
     "cases",
     [
-        pytest.param(TPU_CASES[:1], id="bert"),
+        pytest.param(TPU_CASES[:1], id="bert", marks=pytest.mark.slow),
         pytest.param(TPU_CASES[1:], id="split, windows, cross", marks=pytest.mark.slow),
     ],
 )

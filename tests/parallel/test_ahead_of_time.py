@@ -65,7 +65,7 @@ def test_bert_large_fits_a_tpu_v4_slice_of_64_chips(length, mesh):
         pytest.param("albert:xxlarge", marks=pytest.mark.slow),
         pytest.param("electra:large", marks=pytest.mark.slow),
         pytest.param("ernie:2.0-large", marks=pytest.mark.slow),
-        "nezha:large-zh",
+        pytest.param("nezha:large-zh", marks=pytest.mark.slow),
         pytest.param("distilbert:base", marks=pytest.mark.slow),
         pytest.param("roformer:base-zh", marks=pytest.mark.slow),
         pytest.param("xlm:100-langs", marks=pytest.mark.slow),

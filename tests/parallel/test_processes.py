@@ -235,7 +235,7 @@ def test_processes_that_share_rows_read_the_same(flags, alone, tmp_path):
 @pytest.mark.parametrize(
     "counts",
     [
-        pytest.param((2, 1), id="2 then 1"),
+        pytest.param((2, 1), id="2 then 1", marks=pytest.mark.slow),
         pytest.param((4, 2, 1), id="4 then 2 then 1", marks=pytest.mark.slow),
     ],
 )
@@ -271,7 +271,10 @@ SLACK = 60
             f"the data of phase 'data' ended after step 2 of {STEPS // 2}",
         ),
         (Batches(3, "mistake"), 1, "KeyError: 'a mistake of the program'"),
-        (At(3, "SIGKILL"), -signal.SIGKILL, f"no sign of life for {SILENCE} s"),
+        pytest.param(
+            *(At(3, "SIGKILL"), -signal.SIGKILL, f"no sign of life for {SILENCE} s"),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["corrupt", "end", "mistake", "SIGKILL"],
 )
@@ -300,6 +303,7 @@ def test_the_coordinator_that_is_killed(flags, tmp_path):
     assert well.seconds < SILENCE + SLACK
 
 
+@pytest.mark.slow
 def test_a_rank_that_stands_still(flags, tmp_path):
     flags = (*flags, "--config.train.stall_seconds=30")
     ended = broken(flags, tmp_path / "run", {1: [Batches(4, "stall")]})

@@ -37,7 +37,6 @@ STAGES = {
 }
 # Family, mesh and number of microbatches: every objective, every mesh.
 QUICK = {
-    "stages": ("bert / pipeline 2, fsdp 2, tensor 2 / 2", "modernbert / pipeline 2, data 4 / 1"),
     "bert": ("bert / data 8 / 2", "bert / fsdp 4, tensor 2 / 2"),
     "others": (
         "gpt / data 2, tensor 2, sequence 2 / 1",
@@ -88,6 +87,7 @@ for norm in ("attention_norm", "mlp_norm"):
     + [
         pytest.param(tuple(f"bert / {mesh} / 1" for mesh in STAGES), marks=pytest.mark.slow),
         pytest.param(("roberta / pipeline 4, data 2 / 2",), marks=pytest.mark.slow),
+        pytest.param(("bert / pipeline 2, fsdp 2, tensor 2 / 2",), marks=pytest.mark.slow),
     ],
     ids=lambda cases: cases[0].partition(" ")[0],
 )

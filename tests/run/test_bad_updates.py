@@ -79,6 +79,7 @@ def rewinds(workdir: Path) -> list[tuple[int, int, int]]:
     return [(r["bad_step"], r["back_to"], r["passed"] // B) for r in records]
 
 
+@pytest.mark.slow
 def test_a_run_goes_back_and_passes_over_what_spoilt_it(reference, tmp_path):
     """It dies after the third rewind, is started again, and equals a run fed the other batches."""
     start, workdir = functools.partial(started, reference.config), tmp_path / "workdir"
@@ -107,6 +108,7 @@ def test_a_run_goes_back_and_passes_over_what_spoilt_it(reference, tmp_path):
     assert [path for path in ours if ours[path].tobytes() != plain[path].tobytes()]
 
 
+@pytest.mark.slow
 def test_a_run_ends_at_once_and_goes_on_with_another_policy(reference, tmp_path):
     start, workdir = functools.partial(started, reference.config), tmp_path / "workdir"
     ended = start(workdir, before=functools.partial(poison, [7]), code=cli.USER_ERROR)

@@ -135,14 +135,14 @@ def kill_and_finish(run: Run, phases: list[str], rng: random.Random) -> collecti
     return hit
 
 
-def test_killed_at_five_moments(reference, tmp_path, record_property):
+def test_killed_at_two_moments(reference, tmp_path, record_property):
     run = Run(reference.config, tmp_path / "run")
-    phases = ["a save", "start-up", "training", "a save", "the final evaluation"]
+    phases = ["a save", "training"]
     hit = kill_and_finish(run, phases, random.Random(7))
     record_property("kills", dict(hit))
     print(f"kills: {dict(hit)}")
-    assert hit.total() >= 4
-    assert hit["a save"] >= 1
+    assert hit.total() == 2
+    assert hit["a save"] == 1
     tiny.assert_same_run(run.workdir, reference.workdir)
 
 
@@ -162,10 +162,10 @@ def test_killed_at_twenty_moments(reference, tmp_path, record_property):
     assert set(hit) == {"start-up", "training", "a save", "the final evaluation"}
 
 
-SIGINT = pytest.param(signal.SIGINT, id="SIGINT", marks=pytest.mark.slow)
+SIGTERM = pytest.param(signal.SIGTERM, id="SIGTERM", marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, id="SIGTERM"), SIGINT])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, id="SIGINT"), SIGTERM])
 def test_a_signal_saves_the_very_step_and_the_run_goes_on(reference, tmp_path, number):
     run = Run(reference.config, tmp_path / "run")
     run.start()

@@ -27,6 +27,7 @@ def config(tmp_path_factory):
     return tiny.write_run(tmp_path_factory.mktemp("preview"))
 
 
+@pytest.mark.slow
 def test_hosts_one_after_the_other_are_one_host(config):
     step = f"--step={tiny.PHASE_AT + 3}"
     whole = preview(config, step, "--json")
