@@ -13,12 +13,12 @@ Adam with weight decay 0.01 and eps 1e-6, 40k steps of warm-up to 4e-4, linear d
 512 TPU v3 (the paper's section 3.1 and its appendix of hyperparameters). The command of the README
 has 2,048 sequences.
 Left open: the recipe of base, which was released without one; it is large's here.
-Not here: the memory of 384 places. The original reads the corpus as long streams, and the last 256
-tokens of what it has read are in every layer's reach when it reads on; rows of a batch here do not
-go on where those of the batch before have ended. Nor rows that run backwards, half of each batch
-there, nor its pairs of which the second text is random half of the time and the 256 tokens of the
-stream before them. A row here is one or two neighbouring segments of a document, with ends marked
-and types as there.
+Not here, as the data does not make it yet: memory across batches and rows that run backwards. The
+original reads the corpus as long streams, 256 tokens a step, and each layer sees the 384 places
+before; here no row goes on where one of the batch before has ended, and a run keeps no memory. Half
+of its rows are reversed; here none is. Its rows are 256 tokens of the stream and two texts, the
+second a random one half of the time; here they are one or two neighbouring segments of a document,
+their ends marked and their types told apart as there.
 
 Meant for 64 chips, TPU v4:4x4x4: data parallel, the batch in `accumulate` parts.
 """
