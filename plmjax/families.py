@@ -60,7 +60,10 @@ FAMILIES = {
     "xlm": ModelFamily(bert.Config, xlm.PRESETS, bert.Bert),
     "mobilebert": ModelFamily(mobilebert.Config, mobilebert.PRESETS, mobilebert.MobileBert),
     "modernbert": ModelFamily(modernbert.Config, modernbert.PRESETS, modernbert.ModernBert),
-    "xlnet": ModelFamily(xlnet.Config, xlnet.PRESETS, xlnet.Xlnet, "permutation_lm"),
+    "xlnet": ModelFamily(
+        *(xlnet.Config, xlnet.PRESETS, xlnet.Xlnet),
+        *("permutation_lm", "electra_segments", "permutation", "xlnet"),
+    ),
     "gpt": ModelFamily(
         *(gpt.Config, gpt.PRESETS, gpt.Gpt), "causal_lm", "blocks", "causal", frame="none"
     ),

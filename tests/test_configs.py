@@ -13,7 +13,7 @@ from launch.plan_table import PLANS
 from plmjax import experiment
 from plmjax.experiment import model_config
 from plmjax.families import FAMILIES
-from plmjax.models import albert, bart, bert, gpt, nezha, t5
+from plmjax.models import albert, bart, bert, gpt, nezha, t5, xlnet
 from plmjax.parallel.mesh import AXES, MeshConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -25,10 +25,11 @@ ARGUMENTS = {
     "nezha.py": [*nezha.PRESETS, "large-zh,masking=whole_word"],
     "roberta.py": ["base", "large"],
     "t5.py": [*t5.PRESETS],
+    "xlnet.py": [*xlnet.PRESETS],
     "bert.py": [*bert.PRESETS, "base,seq_len=512", "seq_len=64"],
-    # XLNet has no masking yet; a WordPiece has no sentinels for T5's.
+    # A WordPiece has no sentinels for T5's masking.
     "family.py": [
-        *(family for family in FAMILIES if family not in ("xlnet", "t5")),
+        *(family for family in FAMILIES if family != "t5"),
         "t5,masking=denoising,plan=doc_sentences",
         "gpt,size=gpt2-medium,seq_len=1024",
         "roberta,masking=whole_word",
@@ -95,6 +96,7 @@ PARAMETERS = {
     "roberta.py:large": 355_412_057,
     "albert.py:xxlarge": 223_158_450,
     "bart.py:large": 406_291_456,
+    "xlnet.py:large": 360_300_800,
     "t5.py:11b": 11_307_321_344 - 28 * 1024,  # its table is published with 28 rows of padding
     "gpt.py:gpt2-xl": 1_557_611_200,
     "gpt.py:cpm-large": 2_597_073_920,

@@ -64,6 +64,11 @@ def rendered(row: Row, raw: Row, tokenizer: Tokenizer) -> list[Text]:
             _joined("writes: ", row["decoder_targets"][row["decoder_weights"] > 0], tokenizer),
         ]
     lines = [_with_targets(row, raw, tokenizer)]
+    if "ranks" in row:
+        places = row["masked_positions"][row["masked_weights"] > 0]
+        order = places[np.argsort(row["ranks"][places])]
+        first = " ".join(_piece(token, tokenizer) for token in row["tokens"][order[:8]].tolist())
+        lines.append(Text(f"predicts {len(order)} tokens in the order: {first} ...", "dim"))
     if "targets" in row:
         wanted = row["targets"][row["weights"] > 0]
         first = tokenizer.decode(wanted[:8])
@@ -89,7 +94,7 @@ def _with_targets(row: Row, raw: Row, tokenizer: Tokenizer) -> Text:
         if place not in targets:
             style = "dim" if special else "cyan" if prefix is not None and prefix[place] else ""
             line.append(_piece(seen, tokenizer), style)
-        elif seen == tokenizer.mask_id:
+        elif seen == tokenizer.mask_id or "ranks" in row:  # where it is predicted it is not seen
             line.append(f"[{_piece(true, tokenizer)}]", MASKED)
         elif seen == true:
             line.append(f"[{_piece(true, tokenizer)}=]", KEPT)
@@ -142,6 +147,8 @@ def shares(batches: Iterable[tuple[Row, Row]], tokenizer: Tokenizer) -> dict[str
         used = batch["masked_weights"] > 0
         seen = np.take_along_axis(batch["tokens"], batch["masked_positions"], axis=1)[used]
         hidden, kept = seen == tokenizer.mask_id, seen == batch["masked_targets"][used]
+        if "ranks" in batch:  # those who predict do not see them, see `rendered`
+            hidden, kept = np.ones_like(hidden), np.zeros_like(kept)
         kinds += [hidden.sum(), kept.sum(), (~hidden & ~kept).sum()]
     total = max(int(kinds.sum()), 1)
     names = ("hidden", "kept", "replaced")

@@ -50,6 +50,17 @@ def test_words_stand_apart_and_targets_say_what_is_shown():
     assert styles["[习→我]"] == showing.REPLACED
 
 
+def test_targets_of_a_permutation_are_hidden_where_they_are_predicted():
+    ranks = np.array([3, 0, 0, 0, 0, 9, 2, 5, 8, 0, 0, 4, 0, 0])
+    row = masked_row() | {"tokens": raw_row()["tokens"], "ranks": ranks}
+    line, order = showing.rendered(row, raw_row(), TOKENIZER)
+    assert line.plain == "[CLS] 我们 喜欢 [机][器] [学][习] undo [SEP] + 2 of padding"
+    assert order.plain == "predicts 4 tokens in the order: 器 学 习 机 ..."
+    batch, raw = ({key: x[None] for key, x in values.items()} for values in (row, raw_row()))
+    found = showing.shares([(batch, raw)], TOKENIZER)
+    assert found == {"predicted": 0.4, "hidden": 1.0, "kept": 0.0, "replaced": 0.0}
+
+
 def test_documents_that_do_not_see_each_other_are_parted():
     row = masked_row() | {"segment_ids": np.array([1] * 5 + [2] * 7 + [0, 0])}
     (line,) = showing.rendered(row, raw_row(), TOKENIZER)

@@ -5,6 +5,7 @@ from plmjax.data.maskings.bernoulli import XlmMasking
 from plmjax.data.maskings.causal import CausalTargets, PrefixTargets
 from plmjax.data.maskings.denoising import Denoising
 from plmjax.data.maskings.ngram import NgramMasking
+from plmjax.data.maskings.permutation import PermutationTargets
 from plmjax.data.maskings.probabilistic import ProbabilisticMasking
 from plmjax.data.maskings.similar import SimilarWordMasking
 from plmjax.data.maskings.similar_words import SimilarWords, make_similar_words
@@ -24,6 +25,7 @@ __all__ = [
     "Masking",
     "MaskingVocabulary",
     "NgramMasking",
+    "PermutationTargets",
     "PrefixTargets",
     "ProbabilisticMasking",
     "RobertaMasking",
@@ -54,4 +56,5 @@ MASKINGS = {
     "denoising": Denoising,
     "prefix": PrefixTargets,
     "causal": CausalTargets,
+    "permutation": PermutationTargets,
 }

@@ -12,6 +12,7 @@ from plmjax.data.maskings import (
     ElectraMasking,
     MaskingVocabulary,
     NgramMasking,
+    PermutationTargets,
     PrefixTargets,
     ProbabilisticMasking,
     RobertaMasking,
@@ -60,6 +61,8 @@ OTHERS = {
     ),
     "prefix": PrefixTargets(),
     "causal": CausalTargets(),
+    "permutation": PermutationTargets(),
+    "permutation, two halves": PermutationTargets(perm_size=16, reuse_len=64),
 }
 
 
