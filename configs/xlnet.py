@@ -8,10 +8,10 @@ The argument is a size, base or large.
 
 Published: 85 of 512 tokens predicted in a random order, the first 256 and the last 256 each in an
 order of their own, spans of 1 to 5 tokens with six times as many around them, SentencePiece of
-32,000, cased (zihangdai/xlnet, README and data_utils.py); for large 500k steps of 8,192 sequences,
-Adam with weight decay 0.01 and eps 1e-6, 40k steps of warm-up to 4e-4, linear decay, dropout 0.1,
-512 TPU v3 (the paper's section 3.1 and its appendix of hyperparameters). The command of the README
-has 2,048 sequences.
+32,000, cased (zihangdai/xlnet, README and data_utils.py); for large 500k steps of 8,192 sequences
+with Adam and linear decay (the paper's section 3.1). The command of the README has 2,048 sequences.
+Not verified, as others quote the paper's appendix: weight decay 0.01 and eps 1e-6, 40k steps of
+warm-up to 4e-4, dropout 0.1.
 Left open: the recipe of base, which was released without one; it is large's here.
 Not here, as the data does not make it yet: memory across batches and rows that run backwards. The
 original reads the corpus as long streams, 256 tokens a step, and each layer sees the 384 places
