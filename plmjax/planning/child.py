@@ -22,6 +22,11 @@ from plmjax.planning.programs import lowered
 from plmjax.planning.stand_in import stand_in
 from plmjax.planning.traffic import of_program
 
+_FORMS = (
+    r"Used ([\d.]+)([KMGT]?)\w* of ([\d.]+)([KMGT]?)\w* hbm",
+    # Where the temporaries alone are too large, they are all that is said.
+    r"HLO temporaries \(([\d.]+)([KMGT]?)\w*\) exceeds available HBM \(([\d.]+)([KMGT]?)\w*\)",
+)
 _UNITS = {"": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -79,7 +84,7 @@ def _answers(job: Job, devices: dict[Any, list[jax.Device]]) -> Iterator[dict[st
 
 def _too_large(message: str) -> dict[str, Any] | None:
     """What the compiler says of a program for which it finds no room; None of other errors."""
-    found = re.search(r"Used ([\d.]+)([KMGT]?)\w* of ([\d.]+)([KMGT]?)\w* hbm", message)
+    found = next(filter(None, (re.search(form, message) for form in _FORMS)), None)
     if found is None:
         return None
     used, limit = (float(found[i]) * _UNITS[found[i + 1]] for i in (1, 3))

@@ -33,23 +33,28 @@ class TrainState:
     guard: Guard
 
 
-def dummy_batch(spec: dict[str, tuple[tuple[int, ...], Any]]) -> dict[str, np.ndarray]:
-    """A batch of zeros by `spec`, name -> (shape, dtype); for tracing, never computed with."""
-    return {key: np.zeros(shape, dtype) for key, (shape, dtype) in spec.items()}
+def dummy_batch(spec: dict[str, tuple[tuple[int, ...], Any]]) -> dict[str, jax.Array]:
+    """A batch of zeros by `spec`, name -> (shape, dtype), to be called where it is traced.
+
+    Else what is made of it alone, such as a mask of all pairs of places, is computed.
+    """
+    return {key: jnp.zeros(shape, dtype) for key, (shape, dtype) in spec.items()}
 
 
 def boxed_parameters(objective: nn.Module, spec: dict) -> Any:
     """Shapes of the parameters, each with the logical names of its axes."""
-    batch = dummy_batch(spec)
-    shapes = jax.eval_shape(lambda: objective.init(jax.random.key(0), batch, train=False))
-    return shapes["params"]
+
+    def fresh() -> Any:
+        return objective.init(jax.random.key(0), dummy_batch(spec), train=False)
+
+    return jax.eval_shape(fresh)["params"]
 
 
 def metric_names(objective: nn.Module, spec: dict) -> tuple[str, ...]:
     """Names of what a train step reports: total, terms, metrics, overflow, the gradient's norm."""
-    batch = dummy_batch(spec)
 
     def loss():
+        batch = dummy_batch(spec)
         params = objective.init(jax.random.key(0), batch, train=False)
         return objective.apply(params, batch, train=False)
 

@@ -82,7 +82,10 @@ class Watchdog:
 
     def progress(self, doing: str, patience: int = 1) -> None:
         """Says that the process has moved, what it does next, and how many times longer it may."""
+        is_other = patience != self._patience
         self._doing, self._patience, self._idle = doing, patience, 0.0
+        if is_other:
+            self._arm()
 
     @contextlib.contextmanager
     def expecting_steps(self, seconds: float, folder: epath.Path) -> Iterator[None]:
@@ -156,13 +159,16 @@ class Watchdog:
             self._looks += 1
             self._idle += _TICK
             limit = self._limit * self._patience
-            if limit:
-                # For a thread that never lets Python's lock go, when this one cannot run.
-                faulthandler.dump_traceback_later(limit + self._silence, exit=True)
+            self._arm()
             if limit and self._idle > limit:
                 self._end_stalled(limit)
             if self.group.rank and (self._looks - self._heard) * _TICK > self._silence:
                 self._end(self._without_coordinator())
+
+    def _arm(self) -> None:
+        """For a thread that never lets Python's lock go, when the one that watches cannot run."""
+        if limit := self._limit * self._patience:
+            faulthandler.dump_traceback_later(limit + self._silence, exit=True)
 
     def _without_coordinator(self) -> str:
         return (

@@ -43,7 +43,7 @@ def used(found: dict[str, int]) -> int:
     ("length", "mesh"),
     [
         pytest.param(128, (1, 64, 1), id="phase 1, fsdp 64"),
-        pytest.param(512, (64, 1, 1), id="phase 2, data 64", marks=pytest.mark.slow),
+        pytest.param(512, (64, 1, 1), id="phase 2, data 64", marks=pytest.mark.plans),
         pytest.param(512, (2, 8, 4), id="phase 2, all axes", marks=pytest.mark.slow),
     ],
 )
@@ -94,17 +94,17 @@ def test_t5_11b_fits_64_chips_with_half_the_batch():
         pytest.param(
             *("gpt:gpt2-xl", 512, 1024, "v4:4x4x4", (8, 8, 1), V4_MEMORY),
             id="gpt2-xl",
-            marks=pytest.mark.slow,
+            marks=pytest.mark.plans,
         ),
         pytest.param(
             *("gpt:gpt3-175b", 1536, 2048, "v5p:8x8x16", (2, 128, 4), V5P_MEMORY),
             id="gpt3-175b",
-            marks=pytest.mark.slow,
+            marks=pytest.mark.plans,
         ),
         pytest.param(
             *("gpt:pangu-200b", 2048, 1024, "v5p:8x8x16", (2, 128, 4), V5P_MEMORY),
             id="pangu-200b",
-            marks=pytest.mark.slow,
+            marks=pytest.mark.plans,
         ),
     ],
 )

@@ -320,12 +320,12 @@ def test_a_rank_that_stands_still(flags, tmp_path):
 
 @pytest.mark.slow
 def test_a_rank_that_keeps_the_lock_of_python(flags, tmp_path):
-    flags = (*flags, "--config.train.stall_seconds=30")
+    flags = (*flags, "--config.train.stall_seconds=20")
     well, ill = broken(flags, tmp_path / "run", {1: [At(3, "hold")]})
     assert (well.code, ill.code) == (EXIT_CODE, 1)
     assert well.error.startswith("rank 1 of 2 ended: no sign of life")
     assert "after_step" in ill.err  # its stack
-    assert ill.seconds < 30 + SILENCE + SLACK
+    assert ill.seconds < 20 + SILENCE + SLACK
 
 
 @pytest.mark.parametrize("what", ["config", "code"])

@@ -129,7 +129,7 @@ def light_input() -> None:
 
     def batches(source, first: int, last: int) -> Iterator[dict[str, np.ndarray]]:
         for step in range(first, last):
-            yield rows(source, source._examples_of(step + source._first_step))
+            yield rows(source, source._examples_of(step))
 
     def evaluation_batches(source) -> Iterator[dict[str, np.ndarray]]:
         for step in range(2):

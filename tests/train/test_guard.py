@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from plmjax.errors import UserError
 from plmjax.models.bert import Bert, Config
 from plmjax.objectives.bert_pretraining import BertPretraining
-from plmjax.parallel.rules import layer_axes
+from plmjax.parallel.rules import layer_axes, matrix_axes
 from plmjax.settings import from_config
 from plmjax.train.guard import (
     MEMORY,
@@ -181,7 +181,7 @@ def poisoned(seed: int, row: int) -> dict[str, np.ndarray]:
 def optimizer(name: str) -> optax.GradientTransformation:
     boxed = boxed_parameters(BertPretraining(Bert(CONFIG)), spec(batch(0)))
     settings = OptimizerConfig(name=name, learning_rate=1e-2, schedule="linear", warmup_steps=3)
-    return build(settings, 20, layer_axes(boxed))
+    return build(settings, 20, layer_axes(boxed), matrix_axes(boxed))
 
 
 @functools.cache
