@@ -517,8 +517,8 @@ def test_the_compiler_says_by_how_much_there_is_no_room():
     assert found["limit"] == pytest.approx(30.75 * GIB)
     # As libtpu 0.0.42 says it where the temporaries alone are too large.
     said = (
-        "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries"
-        " (119.31G) exceeds available HBM (30.75G)."
+        "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO"
+        " temporaries (119.31G) exceeds available HBM (30.75G)."
     )
     assert child._too_large(said) == {**found, "used": pytest.approx(119.31 * GIB)}
     assert child._too_large("INTERNAL: something else") is None
