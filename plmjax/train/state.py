@@ -37,7 +37,8 @@ def dummy_batch(spec: dict[str, tuple[tuple[int, ...], Any]]) -> dict[str, jax.A
 
     Else what is made of it alone, such as a mask of all pairs of places, is computed.
     """
-    return {key: jnp.zeros(shape, dtype) for key, (shape, dtype) in spec.items()}
+    kept = jax.dtypes.canonicalize_dtype
+    return {key: jnp.zeros(shape, kept(dtype)) for key, (shape, dtype) in spec.items()}
 
 
 def boxed_parameters(objective: nn.Module, spec: dict) -> Any:

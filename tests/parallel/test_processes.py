@@ -197,7 +197,9 @@ def test_two_processes_write_once_and_read_each_its_share(flags, tmp_path):
     assert asked[0] - whole == {rows[:4] for rows in whole}
     assert asked[1] == {rows[4:] for rows in whole}
     assert two[1].said == []
-    assert len(two[0].said) == len(one.said) > STEPS
+    # Of what is said some depends on the machine's speed; metrics are said in lines of their own.
+    lines = [sum("mlm loss" in line for line in each.said) for each in (one, two[0])]
+    assert lines[0] == lines[1] >= STEPS
     once = {"run.json", "metrics.jsonl", "curves.png", "evaluation.json", "events", "checkpoints"}
     assert {path.name for path in (tmp_path / "two").iterdir()} == once
     assert len(list((tmp_path / "two" / "events").iterdir())) == 1
