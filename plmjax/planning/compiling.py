@@ -39,7 +39,8 @@ class Compiled:
     """What the compiler says of a program; sizes are bytes a device.
 
     arguments, outputs, donated, temporary, code: as of `memory_analysis`; 0 where it failed.
-    used, limit: where it found no room: what it would use, and what it may.
+    used, limit: where it found no room: what it would use, or its temporaries alone where the
+      compiler says no more, and what it may.
     traffic: of a run of it; None where the program could not be read.
     failure: in a line, why there is no program; empty where there is, or where it is too large.
     refused: in a line, why the model cannot do this at all; empty where it can.

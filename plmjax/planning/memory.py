@@ -144,7 +144,7 @@ def needed(
     sizes: Mapping[str, int],
     residual_axes: tuple[str, ...],
     accumulate: int,
-    passes: int = 1,
+    passes: int,
 ) -> Needed:
     """What a train step needs.
 

@@ -158,8 +158,8 @@ class Watchdog:
         while not self._over.wait(_TICK):
             self._looks += 1
             self._idle += _TICK
-            limit = self._limit * self._patience
             self._arm()
+            limit = self._limit * self._patience
             if limit and self._idle > limit:
                 self._end_stalled(limit)
             if self.group.rank and (self._looks - self._heard) * _TICK > self._silence:

@@ -161,10 +161,10 @@ def test_killed_at_twenty_moments(reference, tmp_path, record_property):
     assert set(hit) == {"start-up", "training", "a save", "the final evaluation"}
 
 
-SIGTERM = pytest.param(signal.SIGTERM, id="SIGTERM", marks=pytest.mark.slow)
+SIGINT = pytest.param(signal.SIGINT, id="SIGINT", marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, id="SIGINT"), SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, id="SIGTERM"), SIGINT])
 def test_a_signal_saves_the_very_step_and_the_run_goes_on(reference, tmp_path, number):
     run = Run(reference.config, tmp_path / "run")
     run.start()
