@@ -40,7 +40,7 @@ _OPTIONAL = {"nsp_head": "the head of sentence pairs", "backbone/pooler": "the p
 class Run:
     """What is known of a run that is to be exported.
 
-    record: its run.json. step: of the checkpoint.
+    record: its run.json. step: of the checkpoint, state: its folder.
     """
 
     work: Workdir
@@ -49,6 +49,7 @@ class Run:
     tokenizer: Tokenizer
     parameters: StoredParameters
     step: int
+    state: epath.Path
 
     @property
     def family_name(self) -> str:
@@ -105,13 +106,18 @@ def export(
         say(f"{note[0].upper()}{note[1:]}.")
 
 
-def open_run(workdir: str, say: Callable[[str], None]) -> Run:
+def open_run(workdir: str, say: Callable[[str], None], given_as: str = "--workdir") -> Run:
     """Opens the newest intact checkpoint of a run, and its tokenizer.
+
+    Args:
+      workdir: of the run.
+      say: hears of damaged checkpoints.
+      given_as: what the user set to `workdir`, for messages.
 
     Raises:
       UserError: if there is no run, or one that cannot be read.
     """
-    work = Workdir(workdir)
+    work = Workdir(workdir, given_as)
     record = work.stored()
     if record is None:
         raise UserError(f"{work.name} is not the workdir of a run: it has no run.json")
@@ -122,7 +128,7 @@ def open_run(workdir: str, say: Callable[[str], None]) -> Run:
     tokenizer = _tokenizer(work, record["corpus"])
     state = newest_state(work.path / "checkpoints", "a run has one after its first save", say)
     step = int(state.parent.name)
-    return Run(work, record, config, tokenizer, StoredParameters(state), step)
+    return Run(work, record, config, tokenizer, StoredParameters(state), step, state)
 
 
 def _tokenizer(work: Workdir, corpus: Mapping[str, str]) -> Tokenizer:

@@ -103,6 +103,8 @@ def in_family(weights: Weights, family: Family, config: Any) -> tuple[Weights, l
 
     Old names of norms (gamma, beta) become new ones, a bare model's tensors get the prefix, and
     what is ignored is left out. Where only the duplicate of a tensor is there it takes its place.
+    A head of its own that is not there is the table: transformers 5 ties T5's, whatever the config
+    says, and writes it once.
     """
     duplicates, theirs = family.duplicates_of(config), {}
     heads = {*duplicates, *duplicates.values(), *family.zeros}
@@ -117,6 +119,9 @@ def in_family(weights: Weights, family: Family, config: Any) -> tuple[Weights, l
     for duplicate, original in duplicates.items():
         if duplicate in theirs and original not in theirs:
             theirs[original] = theirs.pop(duplicate)
+    for name, original in family.duplicates.items():
+        if name not in duplicates and name not in theirs and original in theirs:
+            theirs[name] = theirs[original]
     besides = [name for name in (*duplicates, *family.zeros) if name in theirs]
     named = Weights(
         {name: weights.shapes[theirs[name]] for name in theirs},

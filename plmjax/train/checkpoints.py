@@ -282,7 +282,21 @@ def parameters_of(directory: epath.PathLike, like: Any, say: Callable[[str], Non
     Raises:
       UserError: if there is no checkpoint, or one whose parameters have other names or shapes.
     """
-    path = newest_state(directory, "config.init_from names the workdir of a run that has one", say)
+    remedy = "config.init_from names the workdir of a run that has one"
+    return read_parameters(newest_state(directory, remedy, say), like, say)
+
+
+def read_parameters(path: epath.Path, like: Any, say: Callable[[str], None] = print) -> Any:
+    """The parameters in a checkpoint.
+
+    Args:
+      path: of its state, as of `newest_state`.
+      like: a tree of ShapeDtypeStruct with shardings; what has another dtype is converted.
+      say: hears of a head that `like` has not.
+
+    Raises:
+      UserError: if they have other names or shapes.
+    """
     with ocp.PyTreeCheckpointer() as reader:
         stored = dict(reader.metadata(path).item_metadata.tree["params"])
         for head in stored.keys() - like.keys():

@@ -95,6 +95,15 @@ class LazyArray:
     size = property(lambda self: int(np.prod(self.shape)))
     ndim = property(lambda self: len(self.shape))
 
+    def whole(self, dtype: np.dtype) -> np.ndarray:
+        """The array in a dtype; where it is stacked, made layer by layer."""
+        if not self.stacked:
+            return self.read(None).astype(dtype, copy=False)
+        made = np.empty(self.shape, dtype)
+        for index in range(len(made)):
+            made[index] = self.read(index)
+        return made
+
 
 def write_parameters(directory: epath.PathLike, params: Any) -> None:
     """Makes a checkpoint of step 0 with parameters and no optimizer's state, sealed as others.

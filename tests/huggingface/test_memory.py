@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from plmjax import importing
+from plmjax import from_huggingface
 from plmjax.data.tokenizers.published import write_tokenizer
 from plmjax.huggingface import bert, safetensors, streaming
 from plmjax.huggingface.keys import shape_of
@@ -46,7 +46,7 @@ def test_a_model_of_one_and_a_half_gigabytes_goes_through_half_of_one(tmp_path):
     settings = {"model_type": "bert", "pad_token_id": 0, **bert.BERT.to_settings(config)}
     (folder / "config.json").write_text(json.dumps(settings))
     write_tokenizer(tokenizer, folder, 512)
-    ours = importing._shapes(importing._settings("bert", config, tokenizer, tmp_path / "run"))
+    ours = from_huggingface.shapes_of(from_huggingface.run_settings("bert", config, tokenizer, ""))
     made_of = streaming.pieces(bert.BERT.table(config, "pretraining"))
     shapes = streaming.shapes(made_of, ours, shape_of(config))
     rng = np.random.default_rng(0)
