@@ -354,11 +354,11 @@ def decoder_plan(family: str) -> experiment.Experiment:
 @pytest.mark.parametrize("family", ["gpt", "t5"])
 def test_a_token_is_decoded_from_the_cache(family):
     program = lowered(decoder_plan(family), Program(DECODE, 0, rows=3, length=24))
-    tokens, cache = program.out_info
-    assert (tokens.shape, tokens.dtype) == ((3,), jnp.int32)
-    shapes = {leaf.shape for leaf in jax.tree.leaves(cache)}
+    texts = program.out_info
+    assert (texts.tokens_BM.shape, texts.tokens_BM.dtype) == ((3, 24), jnp.int32)
+    shapes = {leaf.shape for leaf in jax.tree.leaves(texts.cache)}
     width = decoder_plan(family).objective.backbone.config.head_width
-    assert (2, 3, 24, 2, width) in shapes
+    assert (2, 3, 2, 24, width) in shapes
     # Keys and values of the source beside those of the target.
     assert len(shapes) == (2 if family == "t5" else 1)
     assert program.compile().memory_analysis().alias_size_in_bytes > 0

@@ -28,6 +28,10 @@ from plmjax.parallel.rules import (
 )
 from plmjax.types import Train
 
+CACHE_AXES = (BATCH, HEADS, LENGTH, HEAD_WIDTH)
+"""Of kept keys and values. A head's stand one behind the other: each token reads them all, and
+where heads were the inner axis they would be transposed each time."""
+
 
 def of_pairs(module: nn.Module, function: Callable[..., jax.Array], *arrays: Any) -> jax.Array:
     """`function(module, *arrays)`; with `remat_pairs` its backward pass keeps nothing but `arrays`.
@@ -48,9 +52,10 @@ class Attention(nn.Module):
     relative to the query (NEZHA, `functional_positions`), with `rotary_base` queries and keys are
     turned by their places.
 
-    Where `visible.start` is given, keys and values are kept in the collection `cache`, [B, M, H, K]
-    each: those of a call's L places are written at `start` and the rest is as earlier calls left
-    it. A source is looked at in the call that has it and remembered for those that have not.
+    Where `visible.start` is given, keys and values are kept in the collection `cache`, [B, H, M, K]
+    each (CACHE_AXES): those of a call's L places are written at `start` and the rest is as earlier
+    calls left it. A source is looked at in the call that has it and remembered for those that have
+    not.
 
     Where the mesh splits rows, queries, keys and values are moved for it as `sequence_attention`
     says. Other kinds of attention are subclasses with a `mix` or `mix_from` of their own; where
@@ -164,12 +169,12 @@ class Attention(nn.Module):
         """Writes what a call has into the cache, and reads all there is: [B, M, H, K] each."""
         s = self.settings
         seen = visible.source_mask_BS if self.cross else visible.mask_BM
-        shape = (*seen.shape, s.num_heads, s.head_size)
+        shape = (seen.shape[0], s.num_heads, seen.shape[1], s.head_size)
         names = ("cached_key", "cached_value")
         kept = [self.variable("cache", name, jnp.zeros, shape, s.dtype) for name in names]
         if key is not None:
-            at = (0, 0 if self.cross else visible.start, 0, 0)
+            at = (0, 0, 0 if self.cross else visible.start, 0)
             for variable, made in zip(kept, (key, value), strict=True):
-                whole = jax.lax.dynamic_update_slice(variable.value, made, at)
-                variable.value = constrain(whole, BATCH, LENGTH, HEADS, HEAD_WIDTH)
-        return kept[0].value, kept[1].value
+                whole = jax.lax.dynamic_update_slice(variable.value, made.swapaxes(1, 2), at)
+                variable.value = constrain(whole, *CACHE_AXES)
+        return kept[0].value.swapaxes(1, 2), kept[1].value.swapaxes(1, 2)

@@ -1,6 +1,6 @@
 """A stack of blocks: scanned, so that compile time does not grow with depth."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -54,6 +54,23 @@ def subtrees(
     for offset in range(period if first < len(layers) else 0):
         path = "layers" if period == 1 else f"layers/blocks_{offset}"
         found[path] = tuple(range(first + offset, len(layers), period))
+    return found
+
+
+def unstacked(tree: Any) -> Any:
+    """Parameters of a model with `scan` as the same model without has them; see `subtrees`."""
+    if not isinstance(tree, Mapping):
+        return tree
+    if "layers" not in tree:
+        return {name: unstacked(part) for name, part in tree.items()}
+    found = {name: part for name, part in tree.items() if name != "layers"}
+    stacked, first = tree["layers"], len(found)
+    period = sum(name.startswith("blocks_") for name in stacked)
+    blocks = [stacked[f"blocks_{offset}"] for offset in range(period)] if period else [stacked]
+    for offset, block in enumerate(blocks):
+        for repeat in range(len(jax.tree.leaves(block)[0])):
+            layer = jax.tree.map(lambda x, repeat=repeat: x[repeat], block)
+            found[f"layer_{first + repeat * len(blocks) + offset}"] = layer
     return found
 
 

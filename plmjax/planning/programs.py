@@ -6,12 +6,13 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding
 
+from plmjax.decoding import loop, steps
+from plmjax.decoding.settings import DecodingConfig
 from plmjax.experiment import Experiment
 from plmjax.objectives.causal_lm import CausalLM
 from plmjax.objectives.seq2seq_lm import Seq2SeqLM
-from plmjax.parallel.rules import BATCH, HEAD_WIDTH, HEADS, LAYERS, LENGTH, batch_sharding, on_mesh
+from plmjax.parallel.rules import batch_sharding, on_mesh
 from plmjax.phases import batch_form
 from plmjax.planning.stand_in import stand_in
 from plmjax.types import Spec
@@ -60,77 +61,43 @@ def lowered(plan: Experiment, program: Program) -> jax.stages.Lowered:
 
 
 def _decode_step(plan: Experiment, program: Program) -> jax.stages.Lowered:
-    """One more token for each of `rows` texts, with the keys and values of `length` places kept."""
-    objective, rows, length = plan.objective, program.rows, program.length
-    params, dtype = plan.abstract_state.params, plan.objective.backbone.config.dtype
-    is_seq2seq = isinstance(objective, Seq2SeqLM)
-    source_length = phase_spec(plan, program.phase)["tokens"][0][1] if is_seq2seq else 0
-    source_shape = (rows, source_length, objective.backbone.config.hidden_size)
+    """One more token for each of `rows` texts, with the keys and values of `length` places kept.
 
-    def step(params: Any, cache: Any, tokens_B: Any, mask_BM: Any, start: Any, source_BSD: Any):
-        given = (tokens_B[:, None], mask_BM, start, source_BSD, source_length)
-        method = _next_of_target if is_seq2seq else _next_of_text
-        (logits_BV), kept = objective.apply(
-            {"params": params, **cache}, *given, method=method, mutable=["cache"]
-        )
-        return logits_BV.argmax(-1), kept
-
-    tokens_B = jax.ShapeDtypeStruct((rows,), jnp.int32)
-    mask_BM = jax.ShapeDtypeStruct((rows, length), jnp.int32)
-    start = jax.ShapeDtypeStruct((), jnp.int32)
-    source_BSD = jax.ShapeDtypeStruct(source_shape, dtype)
-    # The first call, which has the source, makes the cache.
-    _, cache = jax.eval_shape(step, params, {}, tokens_B, mask_BM, start, source_BSD)
-
-    rules, mesh = plan.settings.sharding.rules, plan.mesh
-    of_rows = batch_sharding(mesh, rules)
-    everywhere = plan.shardings.step
-
-    def of_cache(leaf: jax.ShapeDtypeStruct) -> NamedSharding:
-        axes = (BATCH, LENGTH, HEADS, HEAD_WIDTH)[: leaf.ndim]
-        if leaf.shape[0] != rows:  # layers are stacked
-            axes = (LAYERS, *axes)[: leaf.ndim]
-        return NamedSharding(mesh, nn.logical_to_mesh_axes(axes, rules))
-
-    cache_shardings = jax.tree.map(of_cache, cache)
-
-    def next_tokens(params: Any, cache: Any, tokens_B: Any, mask_BM: Any, start: Any):
-        return step(params, cache, tokens_B, mask_BM, start, None)
-
-    jitted = jax.jit(
-        next_tokens,
-        in_shardings=(plan.shardings.params, cache_shardings, of_rows, of_rows, everywhere),
-        out_shardings=(of_rows, cache_shardings),
-        donate_argnums=1,
+    The best one: the step of `plmjax.generate`, with nothing on that it does not need.
+    """
+    model, rows = steps.alone(plan.objective, remat="none"), program.rows
+    params, shardings = (
+        tree["backbone"] for tree in (plan.abstract_state.params, plan.shardings.params)
     )
+    switches, values = loop.Switches.of(DecodingConfig(), ends=()), loop.Values.of(DecodingConfig())
+    mesh, rules = plan.mesh, plan.settings.sharding.rules
+
+    def of(shape: tuple[int, ...], dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, dtype)
+
+    source_BS = source_mask_BS = None
+    if steps.is_seq2seq(model):
+        source_BS = source_mask_BS = of((rows, phase_spec(plan, program.phase)["tokens"][0][1]))
+    given = steps.Given(of((rows, program.length)), source_mask_BS)
+    numbers, used = of((rows, 2), jnp.uint32), of((rows,), jnp.bool)
+    inputs = of((rows, 1)), given, source_BS, numbers, used, values
+
+    def begun(params: Any, *inputs: Any) -> tuple[loop.Texts, steps.Given]:
+        new = program.length - 1
+        return loop.begun(model, params, *inputs, copies=1, switches=switches, new=new)
+
+    def next_tokens(params: Any, texts: loop.Texts, given: steps.Given) -> loop.Texts:
+        return loop.stepped(model, params, texts, given, switches, values)
+
     with on_mesh(mesh, rules):
-        return jitted.lower(params, cache, tokens_B, mask_BM, start)
-
-
-def _next_of_text(
-    objective: CausalLM,
-    tokens_B1: jax.Array,
-    mask_BM: jax.Array,
-    start: jax.Array,
-    source_BSD: None,
-    source_length: int,
-) -> jax.Array:
-    backbone = objective.backbone
-    hidden_B1D = backbone(tokens_B1, mask_BM, train=False, start=start).hidden_BLD
-    return backbone.logits(hidden_B1D)[:, 0]
-
-
-def _next_of_target(
-    objective: Seq2SeqLM,
-    tokens_B1: jax.Array,
-    mask_BM: jax.Array,
-    start: jax.Array,
-    source_BSD: jax.Array | None,
-    source_length: int,
-) -> jax.Array:
-    backbone = objective.backbone
-    source_mask_BS = jnp.ones((len(tokens_B1), source_length), jnp.int32)
-    hidden_B1D, _ = backbone.decode(
-        tokens_B1, mask_BM, source_BSD, source_mask_BS, train=False, start=start
-    )
-    return backbone.logits(hidden_B1D)[:, 0]
+        texts, given = jax.eval_shape(begun, params, *inputs)
+        of_rows = batch_sharding(mesh, rules)
+        of_texts = jax.tree.map(lambda leaf: of_rows if leaf.ndim else plan.shardings.step, texts)
+        of_texts = of_texts.replace(cache=steps.cache_shardings(texts.cache, mesh, rules))
+        jitted = jax.jit(
+            next_tokens,
+            in_shardings=(shardings, of_texts, jax.tree.map(lambda _: of_rows, given)),
+            out_shardings=of_texts,
+            donate_argnums=1,
+        )
+        return jitted.lower(params, texts, given)

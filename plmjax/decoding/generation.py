@@ -1,0 +1,167 @@
+"""From prompts to texts: what the verbs call."""
+
+import contextlib
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from plmjax.decoding import loop, steps
+from plmjax.decoding.batches import Batch, batched, bucket, check_prompts
+from plmjax.decoding.parameters import prepared
+from plmjax.decoding.sampling import prompt_number
+from plmjax.decoding.settings import DecodingConfig
+from plmjax.decoding.watching import Continuation, OnTokens, Stop, Watched
+from plmjax.errors import UserError
+from plmjax.parallel.rules import RULES, batch_shards, on_mesh
+
+
+class Generator:
+    """A model that continues prompts, or of an encoder-decoder answers them.
+
+    Args:
+      objective: with the model under `backbone`.
+      params: of the objective, as `apply` takes them, where they are to stay.
+      begin: a decoder's first token, for empty prompts, None if it has none; or what an
+        encoder-decoder's target begins with, one token or several.
+      end: the token that ends a text, or several; None for none.
+      mesh, rules: where `params` are; None for one device.
+      most_rows: how many texts are decoded at once.
+      chunk: after how many tokens `stop` is asked and `on_tokens` called.
+      unroll: whether layers are compiled one by one, which decodes faster, and not scanned, which
+        needs no second copy of the parameters; None for that where there is one device.
+    """
+
+    def __init__(
+        self,
+        objective: nn.Module,
+        params: Any,
+        *,
+        begin: int | Sequence[int] | None = None,
+        end: int | Sequence[int] | None = None,
+        mesh: Mesh | None = None,
+        rules: tuple = RULES,
+        most_rows: int = 64,
+        chunk: int = 8,
+        unroll: bool | None = None,
+    ):
+        self.begin, self.ends = _tokens(begin), _tokens(end)
+        self.mesh, self.rules, self.most_rows, self.chunk = mesh, rules, most_rows, chunk
+        unroll = (mesh is None or mesh.size == 1) if unroll is None else unroll
+        self.model = steps.alone(objective, remat="none", **({"scan": False} if unroll else {}))
+        self.is_seq2seq = steps.is_seq2seq(self.model)
+        with self._on_mesh():
+            self.params = prepared(params["backbone"], self.model.config.dtype, unroll)
+        if self.is_seq2seq and not self.begin:
+            raise ValueError("an encoder-decoder needs `begin`, what its target begins with")
+        begun, decoded = partial(loop.begun, self.model), partial(loop.decoded, self.model)
+        self._begin = jax.jit(begun, static_argnames=("copies", "switches", "new"))
+        self._go_on = jax.jit(decoded, static_argnames=("switches",), donate_argnames="texts")
+
+    @classmethod
+    def of(cls, loaded: Any, **options: Any) -> "Generator":
+        """Of what `plmjax.loaded.load_model` returns."""
+        return cls(
+            loaded.objective,
+            loaded.params,
+            begin=loaded.begin,
+            end=loaded.end,
+            mesh=loaded.mesh,
+            rules=loaded.rules,
+            **options,
+        )
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        config: DecodingConfig,
+        *,
+        seeds: Sequence[int] | None = None,
+        stop: Stop | None = None,
+        on_tokens: OnTokens | None = None,
+    ) -> list[list[Continuation]]:
+        """What follows each prompt: of a beam search the best first, else in order of samples.
+
+        Args:
+          prompts: tokens; of an encoder-decoder what the encoder reads.
+          config: how.
+          seeds: of each prompt; None for that of `config`.
+          stop, on_tokens: called while texts are decoded, not with a beam search.
+
+        Raises:
+          UserError: for a prompt that is empty where the model has no first token, too long, or has
+            a token that the model does not.
+        """
+        prompts = [list(map(int, prompt)) for prompt in prompts]
+        if not self.is_seq2seq:
+            prompts = [prompt or list(self.begin) for prompt in prompts]
+        self._check(prompts, config)
+        seeds = [config.seed] * len(prompts) if seeds is None else list(seeds)
+        parts = 1 if self.mesh is None else batch_shards(self.mesh, self.rules)
+        copies = config.samples if config.beams == 1 else config.beams
+        begin = self.begin if self.is_seq2seq else None
+        found: list[list[Continuation]] = [[] for _ in prompts]
+        for batch in batched(prompts, begin, max(self.most_rows // copies, 1), parts):
+            with self._on_mesh():
+                rows = self._sampled(batch, prompts, seeds, config, stop, on_tokens)
+            for row, continuation in enumerate(rows):
+                found[batch.indexes[row // copies]].append(continuation)
+        return found
+
+    def _check(self, prompts: list[list[int]], config: DecodingConfig) -> None:
+        c, new = self.model.config, config.max_new_tokens
+        check_prompts(prompts, c.vocab_size, c.longest, new, self.is_seq2seq)
+        if self.is_seq2seq and len(self.begin) + new > c.longest:
+            raise UserError(
+                f"max_new_tokens={new} is more than the model's {c.longest} places; give at most"
+                f" {c.longest - len(self.begin)}"
+            )
+
+    def _sampled(
+        self,
+        batch: Batch,
+        prompts: Sequence[Sequence[int]],
+        seeds: Sequence[int],
+        config: DecodingConfig,
+        stop: Stop | None,
+        on_tokens: OnTokens | None,
+    ) -> list[Continuation]:
+        """The texts of a batch, `samples` for each prompt."""
+        copies, most = config.samples, config.max_new_tokens
+        switches = loop.Switches.of(config, self.ends)
+        values, new = loop.Values.of(config), bucket(most)
+        given = steps.Given(batch.mask_BM(new), batch.source_mask_BS)
+        numbers = np.zeros((len(batch.lengths_B), 2), np.uint32)
+        for row, index in enumerate(batch.indexes):
+            numbers[row] = seeds[index], prompt_number(prompts[index])
+        is_used_B = np.arange(len(numbers)) < len(batch.indexes)
+        texts, given = self._begin(
+            *(self.params, batch.tokens_BP, given, batch.source_BS, numbers, is_used_B, values),
+            **{"copies": copies, "switches": switches, "new": new},
+        )
+        watched = Watched(batch.indexes, copies, switches.ends)
+        chunk = self.chunk if stop or on_tokens else most
+        for until in range(min(chunk, most), most + chunk, chunk):
+            until = jnp.int32(min(until, most))
+            texts = self._go_on(self.params, texts, given, until, values=values, switches=switches)
+            texts = watched.see(texts, stop, on_tokens)
+            if watched.ended.all():
+                break
+        return watched.continuations(texts)
+
+    def _on_mesh(self) -> contextlib.AbstractContextManager:
+        if self.mesh is None:
+            return contextlib.nullcontext()
+        return on_mesh(self.mesh, self.rules)
+
+
+def _tokens(given: int | Sequence[int] | None) -> tuple[int, ...]:
+    """One token, several or none."""
+    if given is None:
+        return ()
+    return (int(given),) if np.ndim(given) == 0 else tuple(map(int, given))
