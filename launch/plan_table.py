@@ -26,6 +26,7 @@ PLANS = (
     ("configs/xlnet.py:large", "v4:4x4x4"),
     ("configs/bart.py:large", "v4:4x4x4"),
     ("configs/t5.py:11b", "v4:4x4x4"),
+    ("configs/yuefu.py:base", "v4:4x4x4"),
     ("configs/gpt.py:gpt2-xl", "v4:4x4x4"),
     ("configs/gpt.py:megatron-8.3b", "v4:4x4x4"),
     ("configs/gpt.py:cpm-large", "v4:4x4x4"),

@@ -23,6 +23,7 @@ from plmjax.models import (
     t5,
     xlm,
     xlnet,
+    yuefu,
 )
 from plmjax.objectives.bert_pretraining import BertPretraining
 from plmjax.objectives.causal_lm import CausalLM
@@ -67,6 +68,7 @@ FAMILIES = {
     "gpt": ModelFamily(
         *(gpt.Config, gpt.PRESETS, gpt.Gpt), "causal_lm", "blocks", "causal", frame="none"
     ),
+    "yuefu": ModelFamily(gpt.Config, yuefu.PRESETS, gpt.Gpt, "causal_lm", "packed", "causal"),
     "t5": ModelFamily(
         *(t5.Config, t5.PRESETS, t5.T5), "seq2seq_lm", "blocks", "span_corruption", frame="none"
     ),

@@ -26,6 +26,10 @@ ARGUMENTS = {
     "roberta.py": ["base", "large"],
     "t5.py": [*t5.PRESETS],
     "xlnet.py": [*xlnet.PRESETS],
+    "yuefu.py": [
+        *("base", "base,stage=poems", "base,stage=acrostics", "base,stage=poems,seq_len=64"),
+        *("demo", "demo,stage=acrostics"),
+    ],
     "bert.py": [*bert.PRESETS, "base,seq_len=512", "seq_len=64"],
     # A WordPiece has no sentinels for T5's masking.
     "family.py": [

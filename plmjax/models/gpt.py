@@ -42,6 +42,9 @@ class Config(TransformerConfig):
       `before_norm`, followed by the final norm as in its training code, or `after_norm`, with the
       final norm before it and none behind, as the code of the released checkpoints has it. Empty
       for none.
+    embedding_norm: whether embeddings are normed, as BERT's, before the first layer.
+    head_transform: whether the head is BERT's, a projection before the token table and a bias
+      behind it, and not the table alone.
     """
 
     vocab_size: int = 50257
@@ -53,6 +56,8 @@ class Config(TransformerConfig):
     mask_value: float = -1e10
     dense_every: int = 0
     query_layer: str = ""
+    embedding_norm: bool = False
+    head_transform: bool = False
 
     def __post_init__(self):
         super().__post_init__()
@@ -150,7 +155,7 @@ class Output:
 
 
 class Gpt(nn.Module):
-    """The decoder; its head is the token table."""
+    """The decoder; its head is the token table, with BERT's projection or without."""
 
     config: Config
 
@@ -162,6 +167,8 @@ class Gpt(nn.Module):
         init = named(bert_normal(c.position_range), POSITIONS, EMBED)
         shape = (c.max_positions, c.hidden_size)
         self.position_table = self.param("position_embedding", init, shape)
+        if c.embedding_norm:
+            self.embedding_norm = layer_norm(c.layer_norm_epsilon, c.dtype)
         self.decoder = Stack(Block, *c.stacks, c.scan, c.remat)
         if c.query_layer:
             init = named(bert_normal(c.initializer_range), POSITIONS, EMBED)
@@ -169,6 +176,8 @@ class Gpt(nn.Module):
             self.query_layer = Block(c.layers[-1])
         if c.norm_first:
             self.final_norm = layer_norm(c.layer_norm_epsilon, c.dtype)
+        if c.head_transform:
+            self.head = c.masked_lm_head()
 
     def __call__(
         self,
@@ -201,6 +210,8 @@ class Gpt(nn.Module):
         places_L = visible.query_places(tokens_BL.shape[1])
         rows = places_L if positions_BL is None else positions_BL
         x_BLD = self.token_table(tokens_BL) + self.position_table.astype(c.dtype)[rows]
+        if c.embedding_norm:
+            x_BLD = self.embedding_norm(x_BLD)
         x_BLD = dropout(x_BLD, c.hidden_dropout, self, train)
         x_BLD = constrain(x_BLD, BATCH, RESIDUAL_LENGTH, WIDTH)
         hidden_BLD, layers_NBLD = self.decoder(x_BLD, visible, train, all_hidden)
@@ -221,6 +232,8 @@ class Gpt(nn.Module):
 
     def logits(self, hidden_BLD: jax.Array) -> jax.Array:
         """Scores of the next token at each place: float32 [B, L, V], V padded."""
+        if self.config.head_transform:
+            return self.head(hidden_BLD, self.token_table)
         return self.token_table.logits(hidden_BLD)
 
     @nn.nowrap

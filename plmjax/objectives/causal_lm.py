@@ -70,7 +70,8 @@ class CausalLM(nn.Module):
         """
         c = self.backbone.config
         rows, length = spec["tokens"][0]
-        head = rows * length * c.hidden_size * c.vocab_size
+        transform = c.hidden_size if c.head_transform else 0
+        head = rows * length * c.hidden_size * (c.vocab_size + transform)
         return self.backbone.forward_flops(rows, length) + 2.0 * head
 
     @nn.nowrap

@@ -82,6 +82,7 @@ CONFIGS = {
         **(_SMALL | {"num_layers": 5, "query_layer": "before_norm"}),
         attention=Full(reach=5),
     ),
+    "yuefu": replace(FAMILIES["yuefu"].presets["base"], max_positions=24, **_SMALL),
     "xlm": replace(FAMILIES["xlm"].presets["15-langs"], max_positions=24, **_SMALL),
     "mobilebert": replace(
         FAMILIES["mobilebert"].presets["uncased"],

@@ -83,6 +83,7 @@ def test_bert_large_fits_a_tpu_v4_slice_of_64_chips(length, mesh):
         pytest.param("modernbert:large", marks=pytest.mark.slow),
         pytest.param("xlnet:large", marks=pytest.mark.slow),
         pytest.param("bart:large", marks=pytest.mark.slow),
+        pytest.param("yuefu:base", marks=pytest.mark.slow),
         # The 11B is among the published plans.
         pytest.param("t5:large", marks=pytest.mark.slow),
     ],

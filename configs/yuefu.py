@@ -1,0 +1,80 @@
+"""Yuefu (Liao et al. 2019), which writes classical Chinese poems: as published, and on two cores.
+
+A corpus of poems, and a store of it and of general Chinese text:
+
+  python -m plmjax.poems --corpus=node_modules/chinese-poetry/dist --out=poems --general=news.txt
+  python -m plmjax.prepare --out=STORE --tokenizer_path=poems/vocab.txt \
+      --source=news=lines:news.txt --source=wujue=lines:poems/wujue.txt ...
+
+The demo goes through both in one run: general text, then poems of all forms and couplets.
+
+  python -m plmjax.main --config=configs/yuefu.py:demo --config.corpus.store=STORE
+  python -m plmjax.main --config=configs/yuefu.py:demo,stage=acrostics \
+      --config.corpus.store=STORE --config.init_from=RUN --workdir=RUN-acrostics
+
+The published size has a run for each, `stage=pretrain`, `stage=poems` and `stage=acrostics`, each
+but the first with the one before as --config.init_from. Published: the size, 4 epochs of 235
+million sentences of news on 8 V100 in about 90 hours, then 250,000 regular poems, 20,000 ci and
+700,000 couplets, mixed here by their numbers. Batches, rates and steps are not published: those of
+BERT here. Meant for TPU v4:4x4x4, 64 chips.
+"""
+
+from plmjax.experiment import default_config
+from plmjax.settings import choose, parse_argument
+
+GENERAL = "news"
+POEMS = "wujue:4,qijue:5,wulu:3,qilu:2,ci:1,couplet:2"
+ACROSTICS = "acrostic_wujue:4,acrostic_qijue:5,acrostic_wulu:1,acrostic_qilu:1"
+STAGES = {"pretrain": GENERAL, "poems": POEMS, "acrostics": ACROSTICS}
+SIZES = {"base": "base", "demo": "small"}
+
+
+def get_config(argument=None):
+    given = parse_argument(argument, "size", size="base", stage="", seq_len=0)
+    config = default_config("yuefu", choose(given.size, SIZES, "the size"))
+    stage = given.stage or ("poems" if given.size == "demo" else "pretrain")
+    config.data.sources = choose(stage, STAGES, "the stage")
+    config.model.vocab_size = 0  # the tokenizer's
+    config.optimizer.name = "adamw"
+    config.optimizer.schedule = "linear"
+    if given.size == "demo":
+        _demo(config, stage)
+    else:
+        _base(config, stage)
+    config.data.seq_len = given.seq_len or config.data.seq_len
+    return config
+
+
+def _base(config, stage):
+    config.corpus.vocab_size = 21_128
+    config.model.dtype = "bfloat16"
+    config.data.seq_len = 512 if stage == "pretrain" else 128
+    config.data.batch_size = 512
+    config.optimizer.learning_rate = 1e-4 if stage == "pretrain" else 5e-5
+    config.optimizer.warmup_steps = 10_000 if stage == "pretrain" else 1_000
+    config.train.steps = 300_000 if stage == "pretrain" else 20_000
+    config.evaluation.every = 5_000
+    config.mesh.data = 1
+    config.mesh.fsdp = -1
+
+
+def _demo(config, stage):
+    config.model.initializer_range = 0.035  # the gain that 0.02 has at the published width
+    # A run that sees less than an epoch has nothing to regularise.
+    config.model.hidden_dropout = 0.0
+    config.model.attention_dropout = 0.0
+    config.data.seq_len = 192
+    config.data.batch_size = 6
+    config.optimizer.learning_rate = 1.5e-3
+    config.optimizer.b2 = 0.98
+    config.optimizer.warmup_fraction = 0.05
+    config.train.steps = 5600
+    if stage == "poems":
+        config.data.sources = GENERAL
+        config.phases.poems = {"start": 1000, "sources": POEMS}
+    if stage == "acrostics":
+        config.optimizer.learning_rate = 5e-4
+        config.train.steps = 1000
+    config.evaluation.every = 0
+    config.checkpoint.every = 500
+    config.train.log_every = 100
