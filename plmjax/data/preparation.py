@@ -30,7 +30,7 @@ class CorpusConfig:
     Attributes:
       store: the folder of a store that `python -m plmjax.prepare` made; the other settings are not
         used then.
-      source: `sample:pydoc`, or a kind and files such as `text:/data/*.txt`; see
+      source: a sample such as `sample:pydoc`, or a kind and files such as `text:/data/*.txt`; see
         `plmjax.data.sources.KINDS`.
       cache_dir: where corpora prepared from `source` are kept; a local path, or one such as
         gs://bucket/folder.

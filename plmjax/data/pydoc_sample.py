@@ -34,6 +34,7 @@ class PydocSample:
     """
 
     name = "sample:pydoc"
+    between = " "
 
     def __init__(self):
         self._cleaned: list[list[str]] | None = None

@@ -11,7 +11,7 @@ from plmjax.data import formats, tables
 from plmjax.data.cleaning import Document
 from plmjax.data.files import compression, is_blank, line_start, lines, matches, opened
 from plmjax.data.formats import Unit
-from plmjax.data.pydoc_sample import pydoc_sample
+from plmjax.data.samples import SAMPLES
 from plmjax.errors import UserError
 from plmjax.settings import nearest
 
@@ -27,7 +27,7 @@ KINDS = {
     "parquet": "Parquet files; options field, language_field",
     "arrow": "a folder that Hugging Face datasets saved",
     "tfds": "a TensorFlow dataset: NAME, NAME/CONFIG or NAME:SPLIT",
-    "sample": "sample:pydoc, the documentation on this machine",
+    "sample": "sample:pydoc, the documentation on this machine, or sample:people_daily",
 }
 _OPTIONS = {
     "jsonl": {"field", "language_field"},
@@ -69,7 +69,7 @@ class Source:
           UserError: where there is nothing to read.
         """
         if self.kind == "sample":
-            sample = pydoc_sample()
+            sample = SAMPLES[self.target]()
             return [self._unit(self.target, sample.total_bytes, sample.fingerprint())]
         if self.kind in ("parquet", "arrow", "tfds"):
             found = list(tables.units(self.kind, self.target))
@@ -87,7 +87,7 @@ class Source:
     def fingerprint(self) -> str:
         """Hex digest of the raw content, whatever the names of its files."""
         if self.kind == "sample":
-            return pydoc_sample().fingerprint()
+            return SAMPLES[self.target]().fingerprint()
         digest = hashlib.sha256(f"{self.kind} {self.options}\0".encode())
         for path in matches(self.target):
             digest.update(f"{path.stat().length}\0".encode())
@@ -137,7 +137,7 @@ def parse_source(text: str, defaults: dict[str, str] | None = None, name: str = 
             f"kinds: {', '.join(KINDS)}"
         )
     kind, target = spec["kind"], spec["target"]
-    if kind not in KINDS or (kind == "sample" and target != "pydoc"):
+    if kind not in KINDS or (kind == "sample" and target not in SAMPLES):
         raise UserError(
             f"data source '{text}' is unknown; give 'sample:pydoc' or 'text:/path/to/*.txt', or "
             f"one of the kinds {', '.join(KINDS)}"

@@ -101,7 +101,9 @@ def sentences_of(
 
 def _split(document: Document, keep_spaces: bool) -> list[str]:
     if document.whole:
-        return [stripped for piece in document.pieces if (stripped := " ".join(piece.split()))]
+        kept = [(piece[:1] if keep_spaces else "", piece.split()) for piece in document.pieces]
+        # White space before a sentence is its own, in one piece.
+        return [" " * lead.isspace() + " ".join(words) for lead, words in kept if words]
     if keep_spaces:
         return _with_spaces("\n".join(document.pieces).strip())
     return [sentence for piece in document.pieces for sentence in split_sentences(piece)]

@@ -78,9 +78,17 @@ class NgramCounts:
 
 
 def count_splits(splits: Sequence[Split], vocab_size: int, most: int) -> NgramCounts:
-    """Counts the first documents of each split, about `most` tokens together at the most.
+    """Counts the `first_documents` of each split."""
+    return NgramCounts.of(*first_documents(splits, most), vocab_size)
+
+
+def first_documents(splits: Sequence[Split], most: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first documents of each split, about `most` tokens together at the most.
 
     That bounds memory; splits that are larger get a larger share of it.
+
+    Returns:
+      Their tokens, one document after the other, and where each begins.
     """
     total = sum(int(split.sentence_offsets[-1]) for split in splits)
     starts, blocks, before = [], [], 0
@@ -95,7 +103,7 @@ def count_splits(splits: Sequence[Split], vocab_size: int, most: int) -> NgramCo
         starts_D = split.sentence_offsets[split.document_offsets[:-1]]
         starts.append(before + starts_D[starts_D < size])
         before += size
-    return NgramCounts.of(np.concatenate(blocks), np.concatenate(starts), vocab_size)
+    return np.concatenate(blocks), np.concatenate(starts)
 
 
 def ngram_baselines(

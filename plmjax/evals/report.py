@@ -42,12 +42,14 @@ class Report:
         columns = {name: _title(name) for name in self.scores["unigram"]}
         for numbers in self.scores.values():
             columns |= {name: _title(name) for name in numbers if name.endswith("accuracy")}
+        wide = {name: max(12, len(title)) for name, title in columns.items()}
         width = max(len(name) for name in self.scores)
         lines = ["On held-out documents:", ""]
-        lines.append("  ".join([" " * width, *(f"{title:>12}" for title in columns.values())]))
+        titles = [f"{title:>{wide[key]}}" for key, title in columns.items()]
+        lines.append("  ".join([" " * width, *titles]))
         for name, numbers in self.scores.items():
-            cells = [_cell(key, numbers.get(key)) for key in columns]
-            lines.append("  ".join([f"{name:<{width}}", *(f"{cell:>12}" for cell in cells)]))
+            cells = [f"{_cell(key, numbers.get(key)):>{wide[key]}}" for key in columns]
+            lines.append("  ".join([f"{name:<{width}}", *cells]))
         if self.blanks:
             lines += ["", "Held-out sentences, a word left out:"]
         for blank in self.blanks:
@@ -57,11 +59,13 @@ class Report:
 
 
 def _title(name: str) -> str:
-    task, _, what = name.rpartition("_")
-    return f"{task.upper()} {what}"
+    task, _, what = name.partition("_")
+    return f"{task.upper()} {what.replace('_', ' ')}"
 
 
 def _cell(name: str, value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:.1%}" if name.endswith("accuracy") else f"{value:.3f}"
+    if name.endswith("accuracy"):
+        return f"{value:.1%}"
+    return f"{value:.1f}" if name.endswith("perplexity") else f"{value:.3f}"

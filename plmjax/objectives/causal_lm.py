@@ -93,3 +93,13 @@ class CausalLM(nn.Module):
         """What is predicted in a host batch: the tokens to the left, and the targets; int [P]."""
         used = batch["weights"] > 0
         return batch["tokens"][used], batch["targets"][used]
+
+    @staticmethod
+    def histories(
+        batch: dict[str, np.ndarray],
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The texts of a host batch: tokens int [B, L], which of them are predicted from those to
+        their left, and which are no padding, bool [B, L]."""
+        predicted_BL = np.zeros(batch["weights"].shape, bool)
+        predicted_BL[:, 1:] = batch["weights"][:, :-1] > 0
+        return batch["tokens"], predicted_BL, batch["attention_mask"] > 0

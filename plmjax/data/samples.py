@@ -1,0 +1,30 @@
+"""Texts that are there without being downloaded: `sample:NAME`."""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from plmjax.data.people_daily_sample import people_daily_sample
+from plmjax.data.pydoc_sample import pydoc_sample
+
+
+class Sample(Protocol):
+    """Documents of packages that are installed.
+
+    total_bytes: what `documents` goes through. between: the white space between two sentences.
+    """
+
+    total_bytes: int
+    between: str
+
+    def fingerprint(self) -> str:
+        """Hex digest of the content."""
+
+    def documents(self, advance: Callable[[int], None]) -> Iterator[list[str]]:
+        """Yields each document as a list of sentences; `advance` is told of the bytes gone by."""
+
+
+SAMPLES: dict[str, Callable[[], Sample]] = {
+    "pydoc": pydoc_sample,
+    "people_daily": people_daily_sample,
+}
+"""Each opens the one sample of its name."""

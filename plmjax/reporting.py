@@ -1,0 +1,81 @@
+"""The last page of a run: the model on all held-out documents, beside what counting scores."""
+
+import jax
+
+from plmjax.data.preparation import PreparedCorpus
+from plmjax.evals import baselines, blanks
+from plmjax.evals.held_out import evaluate
+from plmjax.evals.kneser_ney import KneserNey, kneser_ney_baseline
+from plmjax.evals.report import Report
+from plmjax.experiment import Experiment
+from plmjax.train.state import TrainState
+from plmjax.training import Inputs
+
+BASELINE_TOKENS = 50_000_000
+"""How much of the training text the n-gram baselines count."""
+
+LONG_NGRAM_TOKENS = 20_000_000
+"""How much of it those of five tokens count."""
+
+BLANKS = 5
+"""How many sentences with a word left out the report shows."""
+
+
+def make_report(
+    plan: Experiment, corpus: PreparedCorpus, inputs: Inputs, state: TrainState, compare: bool
+) -> Report:
+    """Evaluates on all held-out documents, beside baselines from the training text.
+
+    `compare`: whether this process makes the baselines, which takes one and no device.
+    """
+    held_out = inputs.held_out.evaluation_batches()
+    own = evaluate(plan.compiled_evaluation_step(), state.params, held_out, plan.place)
+    others = baseline_scores(plan, corpus, inputs) if compare else {}
+    scores = {"this model": own, **others}
+    if compare:
+        scores = {name: each | inputs.text_measures(each) for name, each in scores.items()}
+    fills = plan.objective.fills_blanks
+    filled = fill_held_out_blanks(plan, corpus, inputs, state) if fills else []
+    return Report(int(jax.device_get(state.step)), scores, filled)
+
+
+def baseline_scores(
+    plan: Experiment, corpus: PreparedCorpus, inputs: Inputs
+) -> dict[str, dict[str, float]]:
+    """What models that have counted the training text score on the same tokens."""
+    objective, size = plan.objective, corpus.tokenizer.vocab_size
+    trained_on, task = list(inputs.phases[-1].splits.values()), inputs.held_out.form.task
+    counts = baselines.count_splits(trained_on, size, BASELINE_TOKENS)
+    # All parts of the batches, where the model has evaluated this process's.
+    batches = inputs.whole_held_out.evaluation_batches()
+    scores = baselines.ngram_baselines(
+        counts, batches, objective.neighbours, objective.predicts, task
+    )
+    if inputs.text is not None:
+        layout = inputs.held_out.form.layout
+        mark = layout.tail[0] if layout.marks_documents and len(layout.tail) == 1 else None
+        text = baselines.first_documents(trained_on, LONG_NGRAM_TOKENS)
+        model = KneserNey.of(*text, size, mark)
+        scores |= kneser_ney_baseline(model, *inputs.text, objective.predicts)
+    return scores
+
+
+def fill_held_out_blanks(
+    plan: Experiment, corpus: PreparedCorpus, inputs: Inputs, state: TrainState
+) -> list[dict]:
+    """What a masked language model puts where a word of a held-out sentence is left out."""
+    held_out, tokenizer = inputs.held_out, corpus.tokenizer
+    masked_logits = plan.compiled_masked_logits()
+    layout, each = held_out.form.layout, -(-BLANKS // len(held_out.splits))
+    frame = (layout.head_first, layout.tail + layout.end)
+    sentences = [
+        blank
+        for split in held_out.splits.values()
+        for blank in blanks.pick_blanks(split, tokenizer, each, plan.settings.seed, frame)
+    ]
+    return blanks.fill_blanks(
+        sentences,
+        tokenizer,
+        held_out.spec,
+        lambda batch: masked_logits(state.params, plan.place_whole(batch)),
+    )
