@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from plmjax.decoding import loop, steps
+from plmjax.decoding import beams, loop, steps
 from plmjax.decoding.batches import Batch, batched, bucket, check_prompts
 from plmjax.decoding.parameters import prepared
 from plmjax.decoding.sampling import prompt_number
 from plmjax.decoding.settings import DecodingConfig
-from plmjax.decoding.watching import Continuation, OnTokens, Stop, Watched
+from plmjax.decoding.watching import Continuation, OnTokens, Stop, Watched, of_search
 from plmjax.errors import UserError
 from plmjax.parallel.rules import RULES, batch_shards, on_mesh
 
@@ -61,6 +61,14 @@ class Generator:
             raise ValueError("an encoder-decoder needs `begin`, what its target begins with")
         begun, decoded = partial(loop.begun, self.model), partial(loop.decoded, self.model)
         self._begin = jax.jit(begun, static_argnames=("copies", "switches", "new"))
+        self._begin_search = jax.jit(
+            partial(beams.begun, self.model), static_argnames=("beams", "switches")
+        )
+        self._search = jax.jit(
+            partial(beams.searched, self.model),
+            static_argnames="switches",
+            donate_argnames="search",
+        )
         self._go_on = jax.jit(decoded, static_argnames=("switches",), donate_argnames="texts")
 
     @classmethod
@@ -95,25 +103,37 @@ class Generator:
 
         Raises:
           UserError: for a prompt that is empty where the model has no first token, too long, or has
-            a token that the model does not.
+            a token that the model does not; for `stop` with a beam search.
         """
         prompts = [list(map(int, prompt)) for prompt in prompts]
         if not self.is_seq2seq:
             prompts = [prompt or list(self.begin) for prompt in prompts]
-        self._check(prompts, config)
-        seeds = [config.seed] * len(prompts) if seeds is None else list(seeds)
+        self._check(prompts, config, seeds)
+        if config.beams > 1 and (stop or on_tokens):
+            raise UserError(
+                f"beams={config.beams} cannot show or stop texts while they are searched; leave out"
+                " beams, or streaming and stop strings"
+            )
+        seeds = [config.seed] * len(prompts) if seeds is None else seeds
         parts = 1 if self.mesh is None else batch_shards(self.mesh, self.rules)
-        copies = config.samples if config.beams == 1 else config.beams
         begin = self.begin if self.is_seq2seq else None
-        found: list[list[Continuation]] = [[] for _ in prompts]
-        for batch in batched(prompts, begin, max(self.most_rows // copies, 1), parts):
+        rows = max(self.most_rows // max(config.samples, config.beams), 1)
+        found: dict[int, list[Continuation]] = {}
+        for batch in batched(prompts, begin, rows, parts):
             with self._on_mesh():
-                rows = self._sampled(batch, prompts, seeds, config, stop, on_tokens)
-            for row, continuation in enumerate(rows):
-                found[batch.indexes[row // copies]].append(continuation)
-        return found
+                if config.beams > 1:
+                    texts = self._searched(batch, config)
+                else:
+                    numbers = [
+                        (seeds[index], prompt_number(prompts[index])) for index in batch.indexes
+                    ]
+                    texts = self._sampled(batch, numbers, config, stop, on_tokens)
+            found |= dict(zip(batch.indexes, texts, strict=True))
+        return [found[index] for index in range(len(prompts))]
 
-    def _check(self, prompts: list[list[int]], config: DecodingConfig) -> None:
+    def _check(
+        self, prompts: list[list[int]], config: DecodingConfig, seeds: Sequence[int] | None
+    ) -> None:
         c, new = self.model.config, config.max_new_tokens
         check_prompts(prompts, c.vocab_size, c.longest, new, self.is_seq2seq)
         if self.is_seq2seq and len(self.begin) + new > c.longest:
@@ -121,27 +141,37 @@ class Generator:
                 f"max_new_tokens={new} is more than the model's {c.longest} places; give at most"
                 f" {c.longest - len(self.begin)}"
             )
+        named = {"stop_tokens": config.stop_tokens}
+        named |= {name: (getattr(config, name),) for name in ("forced_begin", "forced_end")}
+        for name, tokens in named.items():
+            for token in tokens:
+                if token >= c.vocab_size:
+                    raise UserError(
+                        f"{name} has {token}, and the model's vocabulary has {c.vocab_size}; use"
+                        " the tokenizer that the model was trained with"
+                    )
+        for seed in seeds or ():
+            if not 0 <= seed < 2**32:
+                raise UserError(f"seed {seed} is out of range; give 0 or more, less than 2^32")
 
     def _sampled(
         self,
         batch: Batch,
-        prompts: Sequence[Sequence[int]],
-        seeds: Sequence[int],
+        numbers: Sequence[tuple[int, int]],
         config: DecodingConfig,
         stop: Stop | None,
         on_tokens: OnTokens | None,
-    ) -> list[Continuation]:
-        """The texts of a batch, `samples` for each prompt."""
+    ) -> list[list[Continuation]]:
+        """The texts of a batch, `samples` for each prompt; `numbers` are for `row_keys`."""
         copies, most = config.samples, config.max_new_tokens
-        switches = loop.Switches.of(config, self.ends)
-        values, new = loop.Values.of(config), bucket(most)
+        switches, values = loop.Switches.of(config, self.ends), loop.Values.of(config)
+        new = bucket(most)
         given = steps.Given(batch.mask_BM(new), batch.source_mask_BS)
-        numbers = np.zeros((len(batch.lengths_B), 2), np.uint32)
-        for row, index in enumerate(batch.indexes):
-            numbers[row] = seeds[index], prompt_number(prompts[index])
-        is_used_B = np.arange(len(numbers)) < len(batch.indexes)
+        numbers_B2 = np.zeros((len(batch.lengths_B), 2), np.uint32)
+        numbers_B2[: len(numbers)] = numbers
+        is_used_B = np.arange(len(numbers_B2)) < len(numbers)
         texts, given = self._begin(
-            *(self.params, batch.tokens_BP, given, batch.source_BS, numbers, is_used_B, values),
+            *(self.params, batch.tokens_BP, given, batch.source_BS, numbers_B2, is_used_B, values),
             **{"copies": copies, "switches": switches, "new": new},
         )
         watched = Watched(batch.indexes, copies, switches.ends)
@@ -152,7 +182,22 @@ class Generator:
             texts = watched.see(texts, stop, on_tokens)
             if watched.ended.all():
                 break
-        return watched.continuations(texts)
+        found = watched.continuations(texts)
+        return [found[first : first + copies] for first in range(0, len(found), copies)]
+
+    def _searched(self, batch: Batch, config: DecodingConfig) -> list[list[Continuation]]:
+        """The best texts of each prompt of a batch."""
+        switches, values = loop.Switches.of(config, self.ends), loop.Values.of(config)
+        new = bucket(config.max_new_tokens)
+        given = steps.Given(batch.mask_BM(new), batch.source_mask_BS)
+        is_used_B = np.arange(len(batch.lengths_B)) < len(batch.indexes)
+        powers_T = (np.arange(1, new + 1) ** config.length_penalty).astype(np.float32)
+        search, given = self._begin_search(
+            *(self.params, batch.tokens_BP, given, batch.source_BS, is_used_B, powers_T, values),
+            **{"beams": config.beams, "switches": switches},
+        )
+        search = self._search(self.params, search, given, values=values, switches=switches)
+        return of_search(search, len(batch.indexes), config.n_best, switches.ends)
 
     def _on_mesh(self) -> contextlib.AbstractContextManager:
         if self.mesh is None:

@@ -18,8 +18,8 @@ from plmjax.decoding.steps import Given, of_prompt, of_token, repeated, tokens_i
 class Switches:
     """What is compiled: what of a config is on, and what has to be known for it.
 
-    ends: tokens that end a text. sample, top_k, top_p_rule, no_repeat_ngram, forced_begin,
-    forced_end, logprobs: as of `DecodingConfig`.
+    ends: tokens that end a text. sample, top_k, top_p_rule, no_repeat_ngram, early_stopping,
+    forced_begin, forced_end, logprobs: as of `DecodingConfig`.
     """
 
     ends: tuple[int, ...]
@@ -27,6 +27,7 @@ class Switches:
     top_k: int
     top_p_rule: str
     no_repeat_ngram: int
+    early_stopping: str
     forced_begin: int
     forced_end: int
     logprobs: bool

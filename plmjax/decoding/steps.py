@@ -111,6 +111,19 @@ def repeated(cache: Any, copies: int) -> Any:
     return jax.tree.map(lambda x: jnp.repeat(x, copies, axis=x.ndim - 4), cache)
 
 
+def reordered(cache: Any, rows_B: jax.Array) -> Any:
+    """A cache whose row i is number rows_B[i] of this one, among those of the same prompt.
+
+    What is kept of a source stays where it is: it is the same for all of a prompt.
+    """
+
+    def of(path: Any, x: jax.Array) -> jax.Array:
+        is_of_source = any(getattr(key, "key", "") == "cross" for key in path)
+        return x if is_of_source else jnp.take(x, rows_B, axis=x.ndim - 4)
+
+    return jax.tree_util.tree_map_with_path(of, cache)
+
+
 def tokens_in(tokens_BP: jax.Array, mask_BP: jax.Array, vocabulary: int) -> jax.Array:
     """Which tokens of the vocabulary are in a text: bool [B, V]."""
     row_B1 = jnp.arange(len(tokens_BP))[:, None]

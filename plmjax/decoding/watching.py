@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
+from plmjax.decoding.beams import Search
 from plmjax.decoding.loop import Texts
 
 Stop = Callable[[list[int]], int | None]
@@ -88,6 +89,25 @@ class Watched:
                 score = float(sum(logprobs))
             found.append(Continuation(tuple(tokens), logprobs, score, bool(self.ended[row])))
         return found
+
+
+def of_search(
+    search: Search, count: int, n_best: int, ends: Sequence[int]
+) -> list[list[Continuation]]:
+    """The best texts of the first `count` prompts of a beam search."""
+    kept, begin = jax.tree.map(fetched, search.ended), int(search.begin)
+
+    def text(prompt: int, rank: int) -> Continuation:
+        length = kept.lengths_BW[prompt, rank]
+        tokens = kept.tokens_BWM[prompt, rank, begin : begin + length].tolist()
+        logprobs = None
+        if kept.logprobs_BWT is not None:
+            logprobs = tuple(kept.logprobs_BWT[prompt, rank, :length].tolist())
+        is_finished = tokens[-1] in ends
+        score = float(kept.scores_BW[prompt, rank])
+        return Continuation(tuple(tokens[: length - is_finished]), logprobs, score, is_finished)
+
+    return [[text(prompt, rank) for rank in range(n_best)] for prompt in range(count)]
 
 
 @jax.jit

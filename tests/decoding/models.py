@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -86,8 +86,15 @@ def prompts(seed: int = 0, lengths: Sequence[int] = (3, 11, 7, 1)) -> list[list[
     return [random.integers(8, 61, length).tolist() for length in lengths]
 
 
-def generated(name: str, prompt: Sequence[int], **options: Any) -> Any:
-    """What transformers makes of one prompt: new tokens up to the end, and scores of beams."""
+def generated(name: str, prompt: Sequence[int], mine: Any, **options: Any) -> Any:
+    """What transformers makes of one prompt: new tokens up to the end, and scores of beams.
+
+    Args:
+      name: of CONFIGS.
+      prompt: tokens.
+      mine: the same options in our words, for the tokens that end a text.
+      options: in theirs.
+    """
     model = theirs(name)
     tokens = torch.tensor([list(prompt)])
     with torch.no_grad():
@@ -99,11 +106,13 @@ def generated(name: str, prompt: Sequence[int], **options: Any) -> Any:
             **options,
         )
     skipped = 1 if name in BEGIN else len(prompt)
-    found = [cut(row[skipped:].tolist()) for row in output.sequences]
+    ends = {END, *mine.get("stop_tokens", ())}
+    found = [cut(row[skipped:].tolist(), ends) for row in output.sequences]
     scores = output.sequences_scores.tolist() if options.get("num_beams", 1) > 1 else None
     return found, scores
 
 
-def cut(tokens: list[int]) -> tuple[int, ...]:
-    """Up to the token that ends a text."""
-    return tuple(tokens[: tokens.index(END)] if END in tokens else tokens)
+def cut(tokens: list[int], ends: Collection[int]) -> tuple[int, ...]:
+    """Up to the first token that ends a text."""
+    places = [place for place, token in enumerate(tokens) if token in ends]
+    return tuple(tokens[: places[0]] if places else tokens)

@@ -23,8 +23,15 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("option", OPTIONS)
+QUICK = (("gpt2", "all"), ("gpt1", "plain"), ("t5", "penalty"), ("bart", "ngram"))
+CASES = [
+    pytest.param(name, option, marks=() if (name, option) in QUICK else pytest.mark.slow)
+    for name in CONFIGS
+    for option in OPTIONS
+]
+
+
+@pytest.mark.parametrize(("name", "option"), CASES)
 def test_the_tokens_are_those_of_transformers(name, option):
     """Each alone there, without padding, which is seen by what looks for repeats; together here."""
     mine, their_own = OPTIONS[option]
@@ -32,7 +39,7 @@ def test_the_tokens_are_those_of_transformers(name, option):
     found = generator.generate(prompts(), DecodingConfig(max_new_tokens=20, **mine))
     for prompt, (continuation,) in zip(prompts(), found, strict=True):
         (expected,), _ = generated(
-            name, prompt, max_new_tokens=20, do_sample=False, num_beams=1, **their_own
+            name, prompt, mine, max_new_tokens=20, do_sample=False, num_beams=1, **their_own
         )
         assert continuation.tokens == expected
         assert continuation.finished == (len(expected) < 20)
