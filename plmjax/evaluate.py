@@ -1,0 +1,148 @@
+"""Tasks told in the prompt: python -m plmjax.evaluate --model=RUN --task=2D+ --shots=0,8
+
+--model=PATH       a run's workdir, or a folder of Hugging Face's
+--task=NAME,...    GPT-3's arithmetic (2D+ 2D- 3D+ 3D- 4D+ 4D- 5D+ 5D- 2Dx 1DC) and scrambled words
+                   (CL A1 A2 RI RW), those of configs/tasks/ (lambada, probes_en, tnews, ...), a
+                   file of your own that ends in .toml, or perplexity:FILE of a text
+--shots=0,1,8      numbers of examples in the prompt (default 0)
+--data=FILE --train=FILE   the items and where examples are drawn from, JSON lines, in place of the
+                   task's; where both are the same, an item is none of its own examples
+--limit=N          the first N items of each task
+--seed=N           of examples and generated items (default 0)
+--words=FILE       a text whose 10,000 most frequent words are scrambled
+--beams=N          of answers that are written, in place of the task's; 1 is greedy
+--stride=N         of perplexity: tokens scored in each window, the others of it being context;
+                   without, windows do not overlap
+--refuse_long      stop at a prompt longer than the model; without, it is cut from the left
+--batch_size=N     texts at once (default 16)
+--dtype=float32|bfloat16   that the model computes in (default: as it was trained)
+--items=FILE       writes what the model says of each item, a JSON object a line
+--json             prints the figures as JSON, one a line, in place of a table
+--list             prints the tasks there are, and stops
+
+--lm_eval=TASK,... tasks of EleutherAI's lm-evaluation-harness in place of --task, which needs
+                   pip install "plmjax[lm_eval]"; --lm_eval_path=FOLDER has more of them
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+
+from plmjax import cli
+from plmjax.errors import UserError
+
+MODEL = flags.DEFINE_string("model", None, "A run's workdir or a folder of Hugging Face's.")
+TASK = flags.DEFINE_list("task", [], "Tasks.")
+SHOTS = flags.DEFINE_list("shots", ["0"], "Numbers of examples.")
+DATA = flags.DEFINE_string("data", "", "The items, JSON lines.")
+TRAIN = flags.DEFINE_string("train", "", "Where examples are drawn from, JSON lines.")
+LIMIT = flags.DEFINE_integer("limit", 0, "Items of a task.", lower_bound=0)
+SEED = flags.DEFINE_integer("seed", 0, "Of examples and generated items.", lower_bound=0)
+WORDS = flags.DEFINE_string("words", "", "A text whose words are scrambled.")
+BEAMS = flags.DEFINE_integer("beams", 0, "Of answers that are written.", lower_bound=0)
+STRIDE = flags.DEFINE_integer("stride", 0, "Tokens scored in each window.", lower_bound=0)
+REFUSE = flags.DEFINE_bool("refuse_long", False, "Stop at a prompt longer than the model.")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Texts at once.", lower_bound=1)
+DTYPE = flags.DEFINE_string("dtype", "", "float32 or bfloat16.")
+ITEMS = flags.DEFINE_string("items", "", "Where to write what is said of each item.")
+AS_JSON = flags.DEFINE_bool("json", False, "Print JSON lines.")
+LIST = flags.DEFINE_bool("list", False, "Print the tasks, and stop.")
+LM_EVAL = flags.DEFINE_list("lm_eval", [], "Tasks of lm-evaluation-harness.")
+LM_EVAL_PATH = flags.DEFINE_string("lm_eval_path", "", "A folder with more of its tasks.")
+
+_TEXT = "perplexity:"
+
+
+def main(rest: Sequence[str]) -> int:
+    """Runs what the flags say; returns the exit code."""
+    if rest:
+        raise UserError(f"'{rest[0]}' after -- has no meaning here; leave it out")
+    from plmjax.evals.in_context import splits
+
+    if LIST.value:
+        print(splits.listed())
+        return 0
+    if not TASK.value and not LM_EVAL.value:
+        raise UserError("--task is missing, for example --task=2D+; --list prints what there is")
+    if TASK.value and LM_EVAL.value:
+        raise UserError("--task and --lm_eval exclude each other; give one of them")
+    tasks = [name if name.startswith(_TEXT) else splits.find_task(name) for name in TASK.value]
+    shots = _shots(SHOTS.value)
+    if MODEL.value is None:
+        raise UserError("--model is missing, for example --model=runs/quickstart")
+    if LM_EVAL.value:
+        from plmjax.harness import require_lm_eval
+
+        require_lm_eval()
+    model = _model()
+    if LM_EVAL.value:
+        from plmjax import harness
+
+        rows, records = harness.run(model, LM_EVAL.value, shots, LIMIT.value, LM_EVAL_PATH.value)
+    else:
+        rows, records = _run(model, tasks, shots)
+    if ITEMS.value:
+        _write(records)
+    from plmjax.evals.in_context.results import table
+
+    lines = [json.dumps(row.to_json(), ensure_ascii=False) for row in rows]
+    print("\n".join(lines) if AS_JSON.value else table(rows))
+    return 0
+
+
+def _run(model, tasks: Sequence, shots: Sequence[int]) -> tuple[list, list]:
+    from plmjax import evaluating
+    from plmjax.evals.in_context.splits import Options
+
+    options = Options(
+        seed=SEED.value,
+        limit=LIMIT.value,
+        data=DATA.value,
+        train=TRAIN.value,
+        words=WORDS.value,
+        beams=BEAMS.value,
+        refuse_long=REFUSE.value,
+    )
+    rows, records = [], []
+    for task in tasks:
+        if isinstance(task, str):
+            file = task.removeprefix(_TEXT)
+            found = [evaluating.text_perplexity(model, file, STRIDE.value, say)]
+        else:
+            found = evaluating.evaluate(model, task, shots, options, say)
+        for some_rows, some_records in found:
+            rows += some_rows
+            records += some_records
+    return rows, records
+
+
+def _model():
+    from plmjax.asking import Model
+    from plmjax.loaded import load_model
+
+    return Model(load_model(MODEL.value, dtype=DTYPE.value), BATCH_SIZE.value)
+
+
+def _shots(given: Sequence[str]) -> list[int]:
+    if not given or not all(word.isdigit() for word in given):
+        raise UserError(
+            f"--shots={','.join(given)}; give numbers of examples such as --shots=0,1,8"
+        )
+    return list(map(int, given))
+
+
+def _write(records: Sequence[dict]) -> None:
+    with open(ITEMS.value, "w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def say(line: str) -> None:
+    """Prints beside the results, at once."""
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    cli.run_without_config(main, __doc__)
