@@ -35,11 +35,16 @@ _PARSERS = {int: flags.IntegerParser(), float: flags.FloatParser(), bool: flags.
 def define_config_flag() -> flags.FlagHolder:
     """Defines `--config=FILE.py[:ARGUMENT]`, its overrides, and the flags of every such verb."""
     flags.DEFINE_bool(_PRINT_CONFIG, False, "Print the config with all overrides, and stop.")
-    flags.DEFINE_string(_CACHE, "", "Where compiled programs are kept; none for nowhere.")
-    flags.DEFINE_float(_CACHE_GIB, 8.0, "GiB of compiled programs, at most.", lower_bound=0.001)
+    define_cache_flags()
     return config_flags.DEFINE_config_file(
         "config", None, "A config file, with its argument after a colon: configs/bert.py:base."
     )
+
+
+def define_cache_flags() -> None:
+    """Defines the flags that say where compiled programs are kept."""
+    flags.DEFINE_string(_CACHE, "", "Where compiled programs are kept; none for nowhere.")
+    flags.DEFINE_float(_CACHE_GIB, 8.0, "GiB of compiled programs, at most.", lower_bound=0.001)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,12 +157,16 @@ def _run_together(main: Callable[..., int], given: ProcessFlags) -> int:
         raise
 
 
-def run_without_config(main: Callable[[Sequence[str]], int], about: str) -> None:
-    """As `run`, for a verb that has flags of its own and no config; jax is not imported.
+def run_without_config(
+    main: Callable[[Sequence[str]], int], about: str, computes: bool = False
+) -> None:
+    """As `run`, for a verb that has flags of its own and no config.
 
     Args:
       main: takes the words after a `--`, returns the exit code.
       about: the verb's help text.
+      computes: whether it runs a model, and has the flags of `define_cache_flags`; without, jax is
+        not imported.
     """
 
     def parse(argv: Sequence[str]) -> Sequence[str]:
@@ -177,6 +186,8 @@ def run_without_config(main: Callable[[Sequence[str]], int], about: str) -> None
     def guarded(argv: Sequence[str]) -> int:
         logging.set_verbosity(logging.FATAL)
         with _mistakes_in_one_line():
+            if computes:
+                _settle_memory()
             return main(argv[1:])
 
     app.run(guarded, flags_parser=parse)

@@ -12,25 +12,13 @@ from plmjax.loaded import check_writes, load_model
 from plmjax.parallel.mesh import MeshConfig
 from plmjax.train.checkpoints import SEAL
 from tests.huggingface import small
+from tests.huggingface.writers import KINDS, saved
 
 torch = small.torch
-TEXT = ("abc def ghij klm", "nopq rst uvw xyz") * 3
-KINDS = {"gpt2": "gpt2", "openai-gpt": "gpt2", "bart": "roberta", "t5": "t5", "t5-untied": "t5"}
 
 
 def quiet(line):
     del line
-
-
-def saved(case, folder, **said):
-    """A model with a tokenizer of its own kind, whose ids transformers' config has."""
-    size = {"t5": 130}.get(KINDS[case], 300)
-    tokenizer = small.trained(KINDS[case], size, TEXT)
-    ids = {f"{role}_token_id": tokenizer.id_of(role) for role in ("pad", "bos", "eos")}
-    model = small.model(case, "language_model", vocab_size=tokenizer.vocab_size, **(ids | said))
-    model.save_pretrained(folder)
-    small.write_tokenizer(tokenizer, folder, 40)
-    return model, tokenizer
 
 
 def logits_of(loaded, tokens_BL):

@@ -123,7 +123,8 @@ def _main(
     from plmjax import cli
 
     if verb != "main":  # whose flags the warm process has, and another verb may have, too
-        for flag in flags.FLAGS.flags_by_module_dict().get("plmjax.main", []):
+        of_modules = flags.FLAGS.flags_by_module_dict()
+        for flag in (*of_modules.get("plmjax.main", []), *of_modules.get("plmjax.cli", [])):
             delattr(flags.FLAGS, flag.name)
     module = importlib.import_module(f"plmjax.{verb}")
     if before:
@@ -131,7 +132,8 @@ def _main(
     sys.argv = [f"{verb}.py", *arguments]
     if verb == "main":
         cli.run(module.main, module.CONFIG, module.__doc__, module.PROCESSES)
-    cli.run_without_config(module.main, module.__doc__)
+    computes = verb in ("evaluate", "generate")
+    cli.run_without_config(module.main, module.__doc__, computes)
 
 
 def start(
