@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from plmjax.data.plans import FRAMES
+from plmjax.data.tokenizers.written import Writing, cut_before, stopped
 from plmjax.decoding.generation import Generator
 from plmjax.decoding.scoring import Score, Scorer
 from plmjax.decoding.settings import DecodingConfig
 from plmjax.errors import UserError
-from plmjax.evals.in_context.answers import cut_at
 from plmjax.evals.in_context.perplexity import TextLikelihood, windows
 from plmjax.evals.in_context.prompts import Piece
 from plmjax.loaded import Loaded
@@ -130,15 +130,14 @@ class Model:
         cut = sum(len(ids[prompt]) > room for prompt in prompts)
         framed = [[*left, *ids[prompt][-room:], *right] for prompt in asked]
 
-        def ended(tokens: list[int]) -> int | None:
-            text = self.loaded.tokenizer.decode(tokens)
-            return len(tokens) if any(end in text for end in stop) else None
-
-        made = self._generator.generate(
-            framed, config, stop=ended if stop and config.beams == 1 else None
-        )
-        texts = [self.loaded.tokenizer.decode(several[0].tokens) for several in made]
-        found = {p: cut_at(text, stop) for p, text in zip(asked, texts, strict=True)}
+        writing = Writing(self.loaded.tokenizer, goes_on=self.kind == "decoder")
+        asks = stop and config.beams == 1
+        ended = functools.partial(stopped, writing, stop) if asks else None
+        made = self._generator.generate(framed, config, stop=ended)
+        texts = [writing.text(several[0].tokens) for several in made]
+        cuts = [cut_before(text, stop) for text in texts]
+        kept = [text if short is None else short for text, short in zip(texts, cuts, strict=True)]
+        found = dict(zip(asked, kept, strict=True))
         return [found[prompt] for prompt in prompts], cut
 
     @functools.cached_property

@@ -16,6 +16,8 @@
 --refuse_long      stop at a prompt longer than the model; without, it is cut from the left
 --batch_size=N     texts at once (default 16)
 --dtype=float32|bfloat16   that the model computes in (default: as it was trained)
+--mesh=AXIS=N,...  how devices split the model, such as tensor=4,fsdp=2
+--compilation_cache=FOLDER, --compilation_cache_gib=N    as of plmjax.main
 --items=FILE       writes what the model says of each item, a JSON object a line
 --json             prints the figures as JSON, one a line, in place of a table
 --list             prints the tasks there are, and stops
@@ -27,11 +29,13 @@
 import json
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
 from plmjax import cli
 from plmjax.errors import UserError
+from plmjax.parallel.mesh import MeshConfig, parsed_mesh
 
 MODEL = flags.DEFINE_string("model", None, "A run's workdir or a folder of Hugging Face's.")
 TASK = flags.DEFINE_list("task", [], "Tasks.")
@@ -46,11 +50,14 @@ STRIDE = flags.DEFINE_integer("stride", 0, "Tokens scored in each window.", lowe
 REFUSE = flags.DEFINE_bool("refuse_long", False, "Stop at a prompt longer than the model.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Texts at once.", lower_bound=1)
 DTYPE = flags.DEFINE_string("dtype", "", "float32 or bfloat16.")
+MESH = flags.DEFINE_string("mesh", "", "How devices split the model, such as tensor=4,fsdp=2.")
 ITEMS = flags.DEFINE_string("items", "", "Where to write what is said of each item.")
 AS_JSON = flags.DEFINE_bool("json", False, "Print JSON lines.")
 LIST = flags.DEFINE_bool("list", False, "Print the tasks, and stop.")
 LM_EVAL = flags.DEFINE_list("lm_eval", [], "Tasks of lm-evaluation-harness.")
 LM_EVAL_PATH = flags.DEFINE_string("lm_eval_path", "", "A folder with more of its tasks.")
+
+cli.define_cache_flags()
 
 _TEXT = "perplexity:"
 
@@ -72,11 +79,12 @@ def main(rest: Sequence[str]) -> int:
     shots = _shots(SHOTS.value)
     if MODEL.value is None:
         raise UserError("--model is missing, for example --model=runs/quickstart")
+    mesh = parsed_mesh(MESH.value)
     if LM_EVAL.value:
         from plmjax.harness import require_lm_eval
 
         require_lm_eval()
-    model = _model()
+    model = _model(mesh)
     if LM_EVAL.value:
         from plmjax import harness
 
@@ -92,7 +100,7 @@ def main(rest: Sequence[str]) -> int:
     return 0
 
 
-def _run(model, tasks: Sequence, shots: Sequence[int]) -> tuple[list, list]:
+def _run(model: Any, tasks: Sequence, shots: Sequence[int]) -> tuple[list, list]:
     from plmjax import evaluating
     from plmjax.evals.in_context.splits import Options
 
@@ -118,11 +126,11 @@ def _run(model, tasks: Sequence, shots: Sequence[int]) -> tuple[list, list]:
     return rows, records
 
 
-def _model():
+def _model(mesh: MeshConfig) -> Any:
     from plmjax.asking import Model
-    from plmjax.loaded import load_model
+    from plmjax.loaded import load_asked
 
-    return Model(load_model(MODEL.value, dtype=DTYPE.value), BATCH_SIZE.value)
+    return Model(load_asked(MODEL.value, DTYPE.value, mesh), BATCH_SIZE.value)
 
 
 def _shots(given: Sequence[str]) -> list[int]:
@@ -145,4 +153,4 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    cli.run_without_config(main, __doc__)
+    cli.run_without_config(main, __doc__, computes=True)

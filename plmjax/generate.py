@@ -37,8 +37,7 @@ from absl import flags
 from plmjax import cli
 from plmjax.decoding.settings import DecodingConfig
 from plmjax.errors import UserError
-from plmjax.parallel.mesh import AXES, MeshConfig
-from plmjax.settings import nearest
+from plmjax.parallel.mesh import MeshConfig, parsed_mesh
 
 MODEL = flags.DEFINE_string("model", None, "A run's workdir or a folder of Hugging Face's.")
 PROMPT = flags.DEFINE_multi_string("prompt", [], "A text to go on with.")
@@ -118,31 +117,10 @@ def decoding_config() -> DecodingConfig:
         raise UserError(re.sub(r"^(?=\w+=)", "--", message)) from None
 
 
-def parsed_mesh(text: str) -> MeshConfig:
-    """`tensor=4,fsdp=2` as a MeshConfig; empty for all devices as copies.
-
-    Raises:
-      UserError: if it is no such text.
-    """
-    sizes: dict[str, Any] = {}
-    for word in (word for word in text.split(",") if word):
-        axis, _, size = word.partition("=")
-        if axis not in AXES:
-            raise UserError(f"--mesh={text}: '{axis}' is not an axis{nearest(axis, AXES)}")
-        if not re.fullmatch(r"-?\d+", size):
-            raise UserError(f"--mesh={text}: '{word}' is no size; give such as {axis}=2")
-        sizes[axis] = int(size)
-    return MeshConfig(**sizes)
-
-
 def _loaded(mesh: MeshConfig) -> Any:
-    from plmjax.loaded import load_model
+    from plmjax.loaded import load_asked
 
-    try:
-        return load_model(MODEL.value, dtype=DTYPE.value, mesh=mesh)
-    except UserError as error:
-        message = re.sub(r"config\.mesh\.(\w+)=", r"--mesh=\1=", str(error))
-        raise UserError(message.replace("config.mesh", "--mesh")) from None
+    return load_asked(MODEL.value, DTYPE.value, mesh)
 
 
 def _open_session(writer: Any) -> None:

@@ -5,6 +5,7 @@ Parameters only, laid out on a mesh: there is no optimizer, and no corpus has to
 
 import contextlib
 import dataclasses
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -147,6 +148,15 @@ def load_model(
         f"{given_as}={path} has neither run.json, as the workdir of a run, nor config.json, as a"
         " folder that transformers or plmjax.export has written"
     )
+
+
+def load_asked(path: str, dtype: str, mesh: MeshConfig) -> Loaded:
+    """As `load_model`, for the flags --model, --dtype and --mesh of a verb."""
+    try:
+        return load_model(path, dtype=dtype, mesh=mesh)
+    except UserError as error:
+        message = re.sub(r"config\.mesh\.(\w+)=", r"--mesh=\1=", str(error))
+        raise UserError(message.replace("config.mesh", "--mesh")) from None
 
 
 def check_writes(loaded: Loaded) -> None:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
+import re
 
 import jax
 from jax.experimental.mesh_utils import create_device_mesh, create_hybrid_device_mesh
 from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from plmjax.errors import UserError
+from plmjax.settings import nearest
 
 AXES = ("slice", "pipeline", "data", "fsdp", "sequence", "tensor")
 """Of every mesh, from those whose devices may be far apart to those that talk the most."""
@@ -42,6 +44,23 @@ class MeshConfig:
                 f"config.mesh.microbatches={self.microbatches}; give a number that divides the"
                 " rows, or 0 to choose one"
             )
+
+
+def parsed_mesh(text: str) -> MeshConfig:
+    """`tensor=4,fsdp=2` as a MeshConfig; empty for all devices as copies.
+
+    Raises:
+      UserError: if it is no such text.
+    """
+    sizes: dict[str, int] = {}
+    for word in (word for word in text.split(",") if word):
+        axis, _, size = word.partition("=")
+        if axis not in AXES:
+            raise UserError(f"--mesh={text}: '{axis}' is not an axis{nearest(axis, AXES)}")
+        if not re.fullmatch(r"-?\d+", size):
+            raise UserError(f"--mesh={text}: '{word}' is no size; give such as {axis}=2")
+        sizes[axis] = int(size)
+    return MeshConfig(**sizes)
 
 
 def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:

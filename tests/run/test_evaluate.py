@@ -56,6 +56,7 @@ def test_figures_as_json(folder, tmp_path):
         (("--task=2D+", "--model=nowhere"), "--model=nowhere: there is no such folder"),
         (("--task=2D+", "--shot=1"), "--shot is not a flag; did you mean 'shots'?"),
         (("--task=2D+", "--lm_eval=copa"), "--task and --lm_eval exclude each other"),
+        (("--task=2D+", "--model=x", "--mesh=tensr=2"), "did you mean 'tensor'?"),
         (("--task=2D+", "more"), "'more' is not a flag"),
     ],
 )

@@ -9,11 +9,6 @@ from collections.abc import Sequence
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
-def cut_at(text: str, stop: Sequence[str]) -> str:
-    """The text up to the first of the strings that end it."""
-    return text[: min((text.find(end) for end in stop if end in text), default=len(text))]
-
-
 def parts(text: str, language: str) -> list[str]:
     """What of an answer is compared: words in English, characters in Chinese.
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from plmjax.evals.in_context.answers import cut_at, exact_match, f1, measured, parts
+from plmjax.evals.in_context.answers import exact_match, f1, measured, parts
 from plmjax.evals.in_context.perplexity import TextLikelihood, windows
 from plmjax.evals.in_context.results import mean_row, table
 
@@ -48,11 +48,6 @@ def test_chinese_is_compared_by_characters(text, answer, expected):
 def test_a_number_keeps_its_sign_where_it_has_to_be_equal():
     assert parts("-5", "en") == parts("5", "en")
     assert not measured("exact", " -5", ["5"], "en") and measured("exact", " 5\t", [" 5"], "en")
-
-
-def test_an_answer_ends_at_the_first_of_the_strings_that_end_it():
-    assert cut_at("one. two\nthree", ["\n", "."]) == "one"
-    assert cut_at("one", ["\n"]) == cut_at("one", []) == "one"
 
 
 @pytest.mark.parametrize("tokens", [1, 3, 8, 9, 10, 33])
