@@ -21,7 +21,7 @@ from absl import flags
 
 from plmjax import cli, experiment
 from plmjax.parallel.chips import peak_flops
-from plmjax.phases import plan_phases, train_input
+from plmjax.phases import train_input
 
 CONFIG = cli.define_config_flag()
 REPEATS = flags.DEFINE_integer("repeats", 10, "Timed steps after the warm-up.", lower_bound=1)
@@ -63,7 +63,7 @@ def measure_input(settings: experiment.Settings, seconds: float) -> dict:
       does not.
     """
     corpus = experiment.open_corpus(settings)
-    phase = plan_phases(settings.data, settings.phases, settings.train.steps)[0]
+    phase = experiment.planned_phases(settings)[0]
     begin = time.perf_counter()
     source = train_input(phase, corpus, settings.seed, (0, 1))
     source.epoch_sizes()

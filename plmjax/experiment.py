@@ -30,6 +30,7 @@ from plmjax.data.preparation import (
     given_tokenizer,
     prepare,
 )
+from plmjax.data.ramp import RampConfig
 from plmjax.data.tokenizers import Tokenizer
 from plmjax.errors import UserError
 from plmjax.families import FAMILIES, make_objective, objective_config
@@ -45,10 +46,11 @@ from plmjax.parallel.rules import (
     placed,
     replicated,
 )
-from plmjax.phases import PhasePlan, batch_form, plan_phases
+from plmjax.phases import PhasePlan, batch_form, plan_phases, tokens_seen
 from plmjax.settings import choose, from_config, to_config
 from plmjax.train import optimizers
 from plmjax.train.checkpoints import CheckpointConfig
+from plmjax.train.clock import TokenClock
 from plmjax.train.guard import Guard, GuardConfig, fresh_guard
 from plmjax.train.optimizers import OptimizerConfig
 from plmjax.train.precision import bfloat16_kernels, fastest_dtype
@@ -120,6 +122,7 @@ class Settings:
     phases: named parts of the run, each with `start`, a fraction of `train.steps` (a float below 1)
       or a step (an int), and the fields of `data` that it changes, those of plan and masking one by
       one; before the first of them `data` holds.
+    ramp: how the batch grows to that of `data` at the beginning of the run.
     """
 
     seed: int = 0
@@ -129,6 +132,7 @@ class Settings:
     corpus: CorpusConfig = CorpusConfig()
     data: DataConfig = DataConfig()
     phases: dict = dataclasses.field(default_factory=dict)
+    ramp: RampConfig = RampConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
     guard: GuardConfig = GuardConfig()
@@ -328,7 +332,7 @@ def build(
       UserError: for anything that does not fit together.
     """
     mesh = make_mesh(settings.mesh, devices) if mesh is None else mesh
-    phases = plan_phases(settings.data, settings.phases, settings.train.steps)
+    phases = planned_phases(settings)
     model = model_config(settings)
     forms = [batch_form(phase, settings.corpus, corpus, tokenizer) for phase in phases]
     for phase, form in zip(phases, forms, strict=True):
@@ -344,7 +348,8 @@ def build(
     for form in forms:
         check_computable(objective, boxed, form.spec, mesh, rules, settings.train.accumulate)
     axes = layer_axes(boxed), matrix_axes(boxed)
-    optimizer = optimizers.build(settings.optimizer, settings.train.steps, *axes)
+    clock = TokenClock(*tokens_seen(phases))
+    optimizer = optimizers.build(settings.optimizer, settings.train.steps, *axes, clock)
     fresh = functools.partial(fresh_state, objective, spec, optimizer, settings.seed)
     with on_mesh(mesh, rules, settings.mesh.microbatches):
         abstract = jax.eval_shape(fresh)
@@ -354,10 +359,15 @@ def build(
         abstract,
         shardings,
     )
-    rate = optimizers.learning_rate(settings.optimizer, settings.train.steps)
+    rate = optimizers.learning_rate(settings.optimizer, settings.train.steps, clock)
     return Experiment(
         *(settings, phases, mesh, objective, forms[0], boxed, optimizer, rate, shardings, abstract)
     )
+
+
+def planned_phases(settings: Settings) -> tuple[PhasePlan, ...]:
+    """The parts of a run, in order; see `plan_phases`."""
+    return plan_phases(settings.data, settings.phases, settings.train.steps, settings.ramp)
 
 
 def model_config(settings: Settings) -> Any:

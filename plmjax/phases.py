@@ -1,6 +1,7 @@
 """The parts of a run, and the batches of each."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from plmjax.data.batch_form import BatchForm, DataConfig, token_counts
 from plmjax.data.pipeline import Input
 from plmjax.data.preparation import CorpusConfig, PreparedCorpus, foreseen_tokenizer
+from plmjax.data.ramp import RampConfig, Rows, growing_rows, shape_of
 from plmjax.data.store import SplitReader
 from plmjax.data.tokenizers import Tokenizer
 from plmjax.errors import UserError
@@ -23,6 +25,8 @@ class PhasePlan:
     """A part of the run: the updates from `first` to `last` done, on batches of `data`.
 
     `first_example`: how many examples the phases before it use up, so that none comes twice.
+    `growing`: of a part of the ramp, the rows that each of the run's steps has; a batch is filled
+    up to `data.batch_size` with rows of weight 0.
     """
 
     name: str
@@ -30,23 +34,40 @@ class PhasePlan:
     last: int
     first_example: int
     data: DataConfig
+    growing: Rows | None = None
 
     @property
     def where(self) -> str:
         """How the user names its settings."""
+        if self.growing is not None:
+            return f"config.ramp, {self.name}"
         return "config.data" if self.name == "data" else f"config.phases.{self.name}"
 
+    @property
+    def rows(self) -> Rows:
+        """The rows that count of each of its steps."""
+        if self.growing is not None:
+            return self.growing
+        return Rows((self.first,), (self.data.batch_size,), (self.first_example,))
 
-def plan_phases(data: DataConfig, phases: Mapping[str, Any], steps: int) -> tuple[PhasePlan, ...]:
+
+NO_RAMP = RampConfig()
+
+
+def plan_phases(
+    data: DataConfig, phases: Mapping[str, Any], steps: int, ramp: RampConfig = NO_RAMP
+) -> tuple[PhasePlan, ...]:
     """The phases in order, covering all steps.
 
     Args:
       data: what holds before the first of them.
       phases: by name, `start` and the settings of `data` that it changes.
       steps: of the whole run.
+      ramp: how the batch grows to that of `data`; a phase for each shape that it has until then.
 
     Raises:
-      UserError: for an unknown key or a wrong value in a phase, or a start outside of the run.
+      UserError: for an unknown key or a wrong value in a phase, a start outside of the run, or one
+        before the batch is grown.
     """
     starts = [("data", 0, data)]
     known = dataclasses.asdict(data)
@@ -62,11 +83,53 @@ def plan_phases(data: DataConfig, phases: Mapping[str, Any], steps: int) -> tupl
     starts.sort(key=lambda item: item[1])
     ends = [first for _, first, _ in starts[1:]] + [steps]
     plans, used = [], 0
+    if ramp.rows:
+        plans, grown, used = _ramp(data, ramp, steps)
+        if len(starts) > 1 and starts[1][1] < grown:
+            raise UserError(
+                f"config.phases.{starts[1][0]} begins at step {starts[1][1]}, and by config.ramp"
+                f" the batch grows until step {grown}; begin it there or later"
+            )
+        starts[0] = ("data", grown, data)
     for (name, first, changed), last in zip(starts, ends, strict=True):
         if last > first:
             plans.append(PhasePlan(name, first, last, used, changed))
             used += (last - first) * changed.batch_size
     return tuple(plans)
+
+
+def _ramp(data: DataConfig, ramp: RampConfig, steps: int) -> tuple[list[PhasePlan], int, int]:
+    """A phase for each shape of the growing batch; the step and example at which it is grown."""
+    try:
+        rows = growing_rows(ramp, data.batch_size, data.seq_len)
+    except UserError as error:
+        raise UserError(f"config.ramp.{error}") from None
+    shapes = [shape_of(each, ramp, data.batch_size) for each in rows.rows[:-1]]
+    grown, plans = min(rows.steps[-1], steps), []
+    for shape in dict.fromkeys(shapes):
+        first = rows.steps[shapes.index(shape)]
+        last = min(rows.steps[len(shapes) - shapes[::-1].index(shape)], steps)
+        if first < last:
+            changed = dataclasses.replace(data, batch_size=shape)
+            name = f"shape of {shape} rows"
+            plans.append(PhasePlan(name, first, last, rows.before(first), changed, rows))
+    return plans, grown, rows.before(grown)
+
+
+def tokens_seen(phases: Sequence[PhasePlan]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Counts of updates, and how many tokens the run has seen by then, straight lines between.
+
+    Every place of the rows that count is a token.
+    """
+    steps, tokens, seen = [], [], 0
+    for phase in phases:
+        borders = [step for step in phase.rows.steps if phase.first < step < phase.last]
+        places = phase.data.seq_len
+        for first, last in itertools.pairwise((phase.first, *borders, phase.last)):
+            steps.append(first)
+            tokens.append(seen)
+            seen += (last - first) * phase.rows.of(first) * places
+    return (*steps, phases[-1].last), (*tokens, seen)
 
 
 def _first_step(start: Any, total: int, where: str) -> int:
@@ -125,7 +188,7 @@ def train_input(phase: PhasePlan, corpus: PreparedCorpus, seed: int, host: Host)
       host: its index, and how many there are; or the parts of the batch that it reads, ascending,
         and of how many parts the batch consists.
     """
-    return _input(phase, corpus, corpus.train, seed, host)
+    return _input(phase, corpus, corpus.train, seed, host).with_rows(phase.rows)
 
 
 def held_out_input(phase: PhasePlan, corpus: PreparedCorpus, seed: int, host: Host) -> Input:

@@ -23,7 +23,7 @@ from plmjax.data import showing
 from plmjax.data.pipeline import Input
 from plmjax.data.preparation import PreparedCorpus
 from plmjax.errors import UserError
-from plmjax.phases import PhasePlan, plan_phases, train_input
+from plmjax.phases import PhasePlan, train_input
 
 CONFIG = cli.define_config_flag()
 STEP = flags.DEFINE_integer("step", 0, "Which batch.", lower_bound=0)
@@ -45,7 +45,7 @@ def main() -> int:
         raise UserError("--digest and --json exclude each other; give one of them")
     settings = experiment.read_settings(CONFIG.value)
     corpus = experiment.open_corpus(settings, quiet=True)
-    phases = plan_phases(settings.data, settings.phases, settings.train.steps)
+    phases = experiment.planned_phases(settings)
     phase = phase_of(phases, STEP.value)
     host = (INDEX.value, COUNT.value)
     source = train_input(phase, corpus, settings.seed, host)

@@ -83,7 +83,7 @@ def next_rewind(
     table = passed_over(before)
     spoilt = _phase_at(phases, bad.step - 1)
     end = _first_example(phases, bad.step - 1) + passed_at(table, bad.step - 1)
-    end += (1 + config.rewind_margin) * spoilt.data.batch_size
+    end += (1 + config.rewind_margin) * spoilt.rows.of(bad.step - 1)
     passed = end - _first_example(phases, back_to)
     return Rewind(bad.step, f"{bad.loss:.6g}", f"{bad.gradient_norm:.6g}", back_to, passed)
 
@@ -94,5 +94,4 @@ def _phase_at(phases: Sequence[PhasePlan], step: int) -> PhasePlan:
 
 def _first_example(phases: Sequence[PhasePlan], step: int) -> int:
     """The first example of a step's batch, if none is passed over."""
-    phase = _phase_at(phases, step)
-    return phase.first_example + (step - phase.first) * phase.data.batch_size
+    return _phase_at(phases, step).rows.before(step)

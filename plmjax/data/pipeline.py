@@ -13,6 +13,7 @@ from plmjax.data.batch_form import BatchForm, DataConfig, Spec
 from plmjax.data.counter_random import key_of
 from plmjax.data.host_tensorflow import tensorflow
 from plmjax.data.plans import Examples, MixedPlan, Plan
+from plmjax.data.ramp import Rows
 from plmjax.data.store import SplitReader
 from plmjax.data.tokenizers import Tokenizer
 from plmjax.errors import UserError
@@ -82,7 +83,7 @@ class Input:
         self._splits = config.pick(splits)
         self._seed = seed
         self._plans = self._bound(self.form.plan, seed)
-        self._first_step, self._first_example = first_step, first_example
+        self._rows = Rows((first_step,), (config.batch_size,), (first_example,))
         self._passed: tuple[tuple[int, int], ...] = ()
         parts = [process_index] if isinstance(process_index, int) else process_index
         size = config.batch_size // process_count
@@ -154,6 +155,13 @@ class Input:
         """This host's part of the batch of one step."""
         return next(self.batches(step, step + 1))
 
+    def with_rows(self, rows: Rows) -> "Input":
+        """The same input with batches that have so many rows, and are filled up with rows of weight
+        zero: those of later steps."""
+        other = copy.copy(self)
+        other._rows = rows
+        return other
+
     def passing_over(self, passed: Sequence[tuple[int, int]]) -> "Input":
         """The same input without some of the run's examples.
 
@@ -201,12 +209,12 @@ class Input:
         return [settings.bind(split, layout, seed) for split in self._splits.values()]
 
     def _training_rows(self, step: int) -> tuple[Examples, np.ndarray]:
-        return self._mixed.examples(self._examples_of(step)), np.ones(self.local_size, bool)
+        counts = self._local_rows < self._rows.of(step)
+        return self._mixed.examples(self._examples_of(step)), counts
 
     def _examples_of(self, step: int) -> np.ndarray:
         """The numbers, in the whole run, of this host's examples of a step."""
-        before = (step - self._first_step) * self.config.batch_size
-        first = self._first_example + before + passed_at(self._passed, step)
+        first = self._rows.before(step) + passed_at(self._passed, step)
         return first + self._local_rows
 
     def _assembled(self, examples: Examples) -> dict[str, np.ndarray]:

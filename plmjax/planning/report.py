@@ -38,9 +38,13 @@ class Asked:
 
 
 def programs_of(plan: Experiment, asked: Asked) -> list[Program]:
-    """The programs of the run: a train step a phase, evaluation, and a token of decoding."""
+    """The programs of the run: a train step a phase, evaluation, and a token of decoding.
+
+    Not those of a growing batch: they are the first whole batch's with fewer rows.
+    """
     last = len(plan.phases) - 1
-    found = [Program(TRAIN, phase) for phase in range(len(plan.phases))]
+    whole = [index for index, phase in enumerate(plan.phases) if phase.growing is None]
+    found = [Program(TRAIN, phase) for phase in whole or [last]]
     found.append(Program(EVALUATION, last))
     if can_decode(plan.objective):
         sizes, axes = plan.mesh.shape, dict(plan.settings.sharding.rules)["batch"] or ()
@@ -76,10 +80,11 @@ def report(
         found = compile_all(jobs, say)
         compiled = dict(zip(programs, found, strict=True))
     choice = choice_of(plan)
-    phases = [
+    every = [
         _phase(plan, index, sketch(plan, topology, index), choice, asked, compiled)
         for index in range(len(plan.phases))
     ]
+    phases = [every[program.phase] for program in programs if program.kind == TRAIN]
     others = {
         program.kind: _compiled_figures(one, topology)
         | ({"batch": [program.rows, program.length]} if program.kind == DECODE else {})
@@ -107,7 +112,8 @@ def report(
         "memory_bytes": topology.memory,
         "phases": phases,
         **others,
-        "run": _run(phases, settings.train.steps, topology, asked),
+        "ramp": _ramp([one for one in every if one not in phases]),
+        "run": _run(every, settings.train.steps, topology, asked),
         "flop_convention": CONVENTION,
         "estimates": ASSUMPTION.format(efficiency=asked.efficiency),
     }
@@ -162,9 +168,11 @@ def _phase(
     hardware = found.hardware_flops(choice)
     peak = topology.chip.flops / topology.chip.devices * topology.devices
     hosts = topology.hosts
+    examples = phase.rows.before(phase.last) - phase.rows.before(phase.first)
     return {
         "name": phase.name,
         "steps": phase.last - phase.first,
+        "tokens": examples * phase.data.seq_len,
         "batch": [found.rows, found.tokens // found.rows],
         "memory": memory,
         "model_flops": found.flops.model,
@@ -219,7 +227,7 @@ def _host_bytes(found: Sketch, prefetch: int) -> float:
 def _run(phases: Sequence[dict], steps: int, topology: Topology, asked: Asked) -> dict[str, Any]:
     """The whole run, from its phases."""
     seconds = sum(one["steps"] * one["estimate"]["step_seconds"] for one in phases)
-    tokens = sum(one["steps"] * one["batch"][0] * one["batch"][1] for one in phases)
+    tokens = sum(one["tokens"] for one in phases)
     flops = sum(one["steps"] * one["model_flops"] for one in phases)
     peak = topology.chip.flops / topology.chip.devices * topology.devices
     memory = topology.chip.host_memory * min(topology.chip.host_chips, _chips(topology))
@@ -233,6 +241,20 @@ def _run(phases: Sequence[dict], steps: int, topology: Topology, asked: Asked) -
         "host_bytes": max(one["host_bytes"] for one in phases),
         "host_memory_bytes": memory or None,
         "efficiency": asked.efficiency,
+    }
+
+
+def _ramp(phases: Sequence[dict]) -> dict[str, Any] | None:
+    """Of a batch that grows, the phases until it is grown; None without."""
+    if not phases:
+        return None
+    places = sum(one["steps"] * one["batch"][0] * one["batch"][1] for one in phases)
+    return {
+        "steps": sum(one["steps"] for one in phases),
+        "tokens": sum(one["tokens"] for one in phases),
+        "shapes": [one["batch"][0] for one in phases],
+        "idle": 1 - sum(one["tokens"] for one in phases) / places,
+        "estimated_days": sum(one["estimate"]["days"] for one in phases),
     }
 
 
@@ -285,6 +307,13 @@ def print_table(figures: dict[str, Any], console: Console) -> None:
         f" {run['estimated_days']:.2f} days, {run['estimated_tokens_per_second']:,.0f} tokens/s,"
         f" MFU {run['estimated_mfu']:.1%}"
     )
+    if ramp := figures["ramp"]:
+        shapes = ", ".join(map(str, ramp["shapes"]))
+        console.print(
+            f"of it the batch grows (estimate): {ramp['steps']:,} steps, {ramp['tokens']:.3g}"
+            f" tokens, {ramp['estimated_days']:.2f} days, in shapes of {shapes} rows, of which"
+            f" {ramp['idle']:.0%} idle"
+        )
     there = run["host_memory_bytes"]
     of_host = f" of {there / GIB:.0f}" if there else ""
     console.print(f"host memory: {run['host_bytes'] / GIB:.2f}{of_host} GiB, batches and a save")

@@ -11,12 +11,11 @@ import numpy as np
 
 from plmjax.checks import check_phase
 from plmjax.errors import UserError
-from plmjax.experiment import Experiment, Settings, build, model_config
+from plmjax.experiment import Experiment, Settings, build, model_config, planned_phases
 from plmjax.nn.stack import REMAT_POLICIES
 from plmjax.parallel.mesh import AXES, abstract_mesh
 from plmjax.parallel.pipeline import microbatch_count, row_shards
 from plmjax.parallel.rules import BATCH, RESIDUAL_LENGTH
-from plmjax.phases import plan_phases
 from plmjax.planning.flops import Flops, forward_flops
 from plmjax.planning.memory import Kept, Leaf, Needed, kept, leaves, local_elements, needed
 from plmjax.planning.programs import phase_spec
@@ -220,7 +219,7 @@ class Sketch:
         settings = choice.applied(self.settings)
         mesh = abstract_mesh(settings.mesh, math.prod(choice.sizes))
         try:
-            for phase in plan_phases(settings.data, settings.phases, settings.train.steps):
+            for phase in planned_phases(settings):
                 check_phase(settings, phase, model_config(settings), mesh)
         except UserError:
             return False

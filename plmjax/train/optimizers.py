@@ -14,6 +14,7 @@ import optax
 from plmjax import settings
 from plmjax.errors import UserError
 from plmjax.train import adafactor, adam, schedules
+from plmjax.train.clock import TokenClock
 
 NORMS_AND_BIASES = r"(^|/)(\w*bias|scale)$"
 """Matches every bias (`.../bias`, `output_bias`) and every norm's gain (Flax calls it `scale`)."""
@@ -54,12 +55,14 @@ class OptimizerConfig:
     Attributes:
       name: one of the above.
       learning_rate: the peak of the schedule.
-      schedule: the name of one of `schedules.ScheduleConfig`, which explains the next five.
+      schedule: the name of one of `schedules.ScheduleConfig`, which explains the next seven.
       warmup_steps: in steps.
       warmup_fraction: as a fraction of the run, instead of `warmup_steps`.
       final_fraction: the last learning rate as a fraction of the peak.
       power: the exponent of a polynomial decay.
       decay_until: where the decay ends, as a fraction of the run.
+      warmup_tokens: in tokens, instead of `warmup_steps`.
+      decay_tokens: where the decay ends, in tokens, instead of `decay_until`.
       b1: decay of the first moment.
       b2: decay of the second moment.
       eps: added to sqrt(v).
@@ -86,6 +89,8 @@ class OptimizerConfig:
     final_fraction: float = 0.0
     power: float = 1.0
     decay_until: float = 1.0
+    warmup_tokens: int = 0
+    decay_tokens: int = 0
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-6
@@ -126,7 +131,11 @@ VARIANTS: Mapping[str, Variant] = types.MappingProxyType(
 
 
 def build(
-    config: OptimizerConfig, total_steps: int, layer_axes: Any, matrix_axes: Any = None
+    config: OptimizerConfig,
+    total_steps: int,
+    layer_axes: Any,
+    matrix_axes: Any = None,
+    clock: TokenClock | None = None,
 ) -> optax.GradientTransformation:
     """The optimizer as one optax transformation, its learning rate applied.
 
@@ -142,6 +151,7 @@ def build(
         for each index of those axes, so that a scanned stack moves as separate layers would.
       matrix_axes: another; per parameter the other axes, in groups that are one axis of a matrix:
         ((1,), (2, 3)) for a stacked kernel of heads. `adafactor` needs it; others do not look.
+      clock: for a schedule over tokens.
 
     Raises:
       UserError: for an unknown name, a number out of range, a setting the variant has no use for,
@@ -152,7 +162,7 @@ def build(
     decayed = _unmatched(layer_axes, variant.exclude_from_decay)
     adapted = _unmatched(layer_axes, variant.exclude_from_trust)
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
-    rate = learning_rate(config, total_steps)
+    rate = learning_rate(config, total_steps, clock)
     if variant.factors:
         return _in_float32(
             optax.chain(clip, *_adafactor(config, rate, layer_axes, matrix_axes, decayed))
@@ -196,12 +206,14 @@ def _adafactor(
     return steps
 
 
-def learning_rate(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
+def learning_rate(
+    config: OptimizerConfig, total_steps: int, clock: TokenClock | None = None
+) -> optax.Schedule:
     """The learning rate at a step: `schedules.schedule` of the config's fields of that name."""
     names = {field.name for field in dataclasses.fields(schedules.ScheduleConfig)} - {"name"}
     numbers = {name: getattr(config, name) for name in names}
     schedule_config = schedules.ScheduleConfig(name=config.schedule, **numbers)
-    return schedules.schedule(schedule_config, total_steps, "config.optimizer.schedule")
+    return schedules.schedule(schedule_config, total_steps, "config.optimizer.schedule", clock)
 
 
 def decay_mask(params: Any, config: OptimizerConfig) -> Any:

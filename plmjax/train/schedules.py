@@ -7,6 +7,7 @@ import optax
 
 from plmjax import settings
 from plmjax.errors import UserError
+from plmjax.train.clock import TokenClock
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,9 @@ class ScheduleConfig:
       power: n, for `bert`, `electra` and `polynomial`.
       decay_until: where T is, as a fraction of the run: GPT-3's cosine ends at 260 of 300 billion
         tokens.
+      warmup_tokens: w in tokens, instead of steps. This or the next makes tokens the clock: t, w
+        and T count them, which matters where the size of the batch changes.
+      decay_tokens: T in tokens, instead of `decay_until`.
     """
 
     name: str = "linear"
@@ -46,10 +50,20 @@ class ScheduleConfig:
     final_fraction: float = 0.0
     power: float = 1.0
     decay_until: float = 1.0
+    warmup_tokens: int = 0
+    decay_tokens: int = 0
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether tokens are the clock, and not steps."""
+        return bool(self.warmup_tokens or self.decay_tokens)
 
 
 def schedule(
-    config: ScheduleConfig, total_steps: int, where: str = "schedule.name"
+    config: ScheduleConfig,
+    total_steps: int,
+    where: str = "schedule.name",
+    clock: TokenClock | None = None,
 ) -> optax.Schedule:
     """The learning rate as a function of the step.
 
@@ -61,6 +75,7 @@ def schedule(
       config: which one, and its numbers.
       total_steps: T, the updates of the whole run, warm-up included.
       where: how the user names the schedule's name, for messages.
+      clock: how many tokens the run has seen when, for a schedule over tokens.
 
     Returns:
       A function from an integer step (a Python int or an int array, any shape) to the learning
@@ -80,6 +95,11 @@ def schedule(
     }
     curve = settings.choose(config.name, curves, where)
     _check(config, total_steps)
+    if config.counts_tokens:
+        if clock is None:
+            raise ValueError("a schedule over tokens needs a clock")
+        rate = clock.timed(curve(config, *_tokens(config, clock.total)))
+        return lambda step: jnp.asarray(rate(step), jnp.float32)
     warmup, end = _warmup_steps(config, total_steps), round(config.decay_until * total_steps)
     if warmup > end:
         raise UserError(
@@ -140,7 +160,35 @@ def _warmup_steps(config: ScheduleConfig, total_steps: int) -> int:
     return config.warmup_steps or round(config.warmup_fraction * total_steps)
 
 
-def _decay(config: ScheduleConfig, steps: int) -> optax.Schedule:
+def _tokens(config: ScheduleConfig, total: int) -> tuple[float, float]:
+    """The warm-up and the end of the decay in tokens; floats, since int32 ends at 2 billion."""
+    warmup, end = config.warmup_tokens, config.decay_tokens
+    if warmup < 0 or end < 0:
+        raise UserError(f"warmup_tokens={warmup}, decay_tokens={end}: expected 0 or more")
+    if config.warmup_steps or config.warmup_fraction:
+        raise UserError(
+            f"warmup_steps={config.warmup_steps} and warmup_fraction={config.warmup_fraction} do"
+            f" not go with warmup_tokens={warmup} and decay_tokens={end}: set them to 0"
+        )
+    if end and config.decay_until != 1:
+        raise UserError(
+            f"decay_until={config.decay_until} and decay_tokens={end} are both given: set"
+            " decay_until to 1"
+        )
+    if end and config.name in ("constant", "rsqrt"):
+        raise UserError(
+            f"schedule '{config.name}' has no decay that ends, and decay_tokens={end} was given"
+        )
+    end = end or round(config.decay_until * total)
+    if warmup > end:
+        raise UserError(
+            f"warmup_tokens={warmup} is more than the {end} tokens after which the decay ends; the"
+            f" run has {total}"
+        )
+    return float(warmup), float(end)
+
+
+def _decay(config: ScheduleConfig, steps: float) -> optax.Schedule:
     peak, end, steps = (
         config.learning_rate,
         config.learning_rate * config.final_fraction,
@@ -156,7 +204,7 @@ def _decay(config: ScheduleConfig, steps: int) -> optax.Schedule:
     return decay
 
 
-def _bert(config: ScheduleConfig, warmup: int, total: int) -> optax.Schedule:
+def _bert(config: ScheduleConfig, warmup: float, total: float) -> optax.Schedule:
     decay = _decay(config, total)
     if not warmup:
         return decay
@@ -166,7 +214,7 @@ def _bert(config: ScheduleConfig, warmup: int, total: int) -> optax.Schedule:
     return lambda step: jnp.where(step < warmup, rise(step), decay(step))
 
 
-def _electra(config: ScheduleConfig, warmup: int, total: int) -> optax.Schedule:
+def _electra(config: ScheduleConfig, warmup: float, total: float) -> optax.Schedule:
     decay = _decay(config, total)
     if not warmup:
         return decay
@@ -174,31 +222,31 @@ def _electra(config: ScheduleConfig, warmup: int, total: int) -> optax.Schedule:
     return lambda step: decay(step) * rise(step)
 
 
-def _after_warmup(config: ScheduleConfig, warmup: int, then: optax.Schedule) -> optax.Schedule:
+def _after_warmup(config: ScheduleConfig, warmup: float, then: optax.Schedule) -> optax.Schedule:
     if not warmup:
         return then
     rise = optax.linear_schedule(0.0, config.learning_rate, warmup)
     return optax.join_schedules([rise, then], [warmup])
 
 
-def _polynomial(config: ScheduleConfig, warmup: int, total: int) -> optax.Schedule:
+def _polynomial(config: ScheduleConfig, warmup: float, total: float) -> optax.Schedule:
     return _after_warmup(config, warmup, _decay(config, total - warmup))
 
 
-def _cosine(config: ScheduleConfig, warmup: int, total: int) -> optax.Schedule:
+def _cosine(config: ScheduleConfig, warmup: float, total: float) -> optax.Schedule:
     steps = max(total - warmup, 1)
     decay = optax.cosine_decay_schedule(config.learning_rate, steps, config.final_fraction)
     return _after_warmup(config, warmup, decay)
 
 
-def _constant(config: ScheduleConfig, warmup: int, total: int) -> optax.Schedule:
+def _constant(config: ScheduleConfig, warmup: float, total: float) -> optax.Schedule:
     del total
     return _after_warmup(
         config, warmup, lambda step: jnp.full(jnp.shape(step), config.learning_rate)
     )
 
 
-def _rsqrt(config: ScheduleConfig, warmup: int, total: int) -> optax.Schedule:
+def _rsqrt(config: ScheduleConfig, warmup: float, total: float) -> optax.Schedule:
     if not warmup:
         raise UserError(
             "schedule 'rsqrt' decays from the end of its warm-up, and warmup_steps is 0; T5 has"

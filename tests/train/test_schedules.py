@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from plmjax.errors import UserError
+from plmjax.train.clock import TokenClock
 from plmjax.train.schedules import ScheduleConfig, schedule
 
 PEAK, WARMUP, TOTAL = 1e-4, 100, 1000
@@ -161,3 +162,54 @@ def test_mistakes_are_one_clear_line(changes, says):
 def test_an_empty_run_is_refused():
     with pytest.raises(UserError, match="0 steps"):
         schedule(ScheduleConfig(), 0)
+
+
+def gpt3_rate(tokens: float) -> float:
+    """Brown et al. 2020, appendix B."""
+    if tokens < 375e6:
+        return 6e-5 * tokens / 375e6
+    share = min((tokens - 375e6) / (260e9 - 375e6), 1.0)
+    return 6e-5 * (0.1 + 0.9 * 0.5 * (1 + np.cos(np.pi * share)))
+
+
+def test_gpt3s_schedule_counts_tokens_while_its_batch_grows():
+    clock = TokenClock((0, 10_000, 20_000, 110_000), (0, 10**9, 12 * 10**9, 300 * 10**9))
+    numbers = {"warmup_tokens": 375_000_000, "decay_tokens": 260_000_000_000}
+    config = ScheduleConfig("cosine", 6e-5, final_fraction=0.1, **numbers)
+    rate = schedule(config, 110_000, clock=clock)
+    for step in (0, 1, 1000, 3749, 3751, 9_999, 15_000, 50_000, 97_000, 110_000, 120_000):
+        tokens = np.interp(step, clock.steps, np.array(clock.tokens, np.float64))
+        assert float(rate(step)) == pytest.approx(gpt3_rate(tokens), rel=2e-5)
+        assert float(jax.jit(rate)(step)) == pytest.approx(gpt3_rate(tokens), rel=2e-5)
+
+
+@pytest.mark.parametrize("name", ["bert", "linear", "cosine", "electra", "rsqrt", "constant"])
+def test_tokens_of_equal_batches_are_steps(name):
+    """A clock that ticks 64 tokens a step gives every schedule its own curve again."""
+    ends = {} if name in ("rsqrt", "constant") else {"decay_tokens": 64 * 80}
+    part = {} if name in ("rsqrt", "constant") else {"decay_until": 0.8}
+    by_tokens = ScheduleConfig(name, 1e-3, warmup_tokens=64 * 10, **ends)
+    by_steps = ScheduleConfig(name, 1e-3, warmup_steps=10, **part)
+    clock = TokenClock((0, 100), (0, 6400))
+    steps = np.arange(105)
+    np.testing.assert_allclose(
+        schedule(by_tokens, 100, clock=clock)(steps), schedule(by_steps, 100)(steps), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"warmup_tokens": 10, "warmup_steps": 3}, "warmup_steps=3 and warmup_fraction=0.0 do not"),
+        ({"decay_tokens": 50, "decay_until": 0.5}, "decay_until=0.5 and decay_tokens=50 are both"),
+        ({"warmup_tokens": 60, "decay_tokens": 50}, "warmup_tokens=60 is more than the 50 tokens"),
+        ({"warmup_tokens": 200}, "warmup_tokens=200 is more than the 100 tokens"),
+        ({"warmup_tokens": -1}, "warmup_tokens=-1"),
+        ({"name": "constant", "decay_tokens": 9}, "'constant' has no decay that ends"),
+    ],
+)
+def test_a_wrong_count_of_tokens_is_one_line(fields, words):
+    config = ScheduleConfig(**{"name": "linear", **fields})
+    with pytest.raises(UserError) as raised:
+        schedule(config, 10, clock=TokenClock((0, 10), (0, 100)))
+    assert words in str(raised.value) and "\n" not in str(raised.value)
