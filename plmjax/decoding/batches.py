@@ -113,7 +113,10 @@ def check_prompts(
             )
         if not is_source and len(prompt) + new > longest:
             raise UserError(
-                f"{which} has {len(prompt)} tokens, which with max_new_tokens={new} is more than"
-                f" the model's {longest} places; shorten it, or set max_new_tokens to at most"
-                f" {max(longest - len(prompt), 0)}"
+                f"{which} is {len(prompt)} tokens long, which with max_new_tokens={new} is more"
+                f" than the model's {longest} places; shorten it{_or_fewer(longest - len(prompt))}"
             )
+
+
+def _or_fewer(left: int) -> str:
+    return f", or set max_new_tokens to at most {left}" if left > 0 else ""

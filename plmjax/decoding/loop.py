@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from plmjax.decoding import processors
-from plmjax.decoding.sampling import drawn, row_keys
+from plmjax.decoding.sampling import best, drawn, row_keys
 from plmjax.decoding.settings import DecodingConfig
 from plmjax.decoding.steps import Given, of_prompt, of_token, repeated, tokens_in
 
@@ -200,7 +200,7 @@ def taken(
     if switches.sample:
         token_B = drawn(warped(scores_BV, switches, values), texts.keys_B, texts.count)
     else:
-        token_B = scores_BV.argmax(1).astype(jnp.int32)
+        token_B = best(scores_BV)
     seen_BV, logprobs_BT = texts.seen_BV, texts.logprobs_BT
     if seen_BV is not None:
         seen_BV = seen_BV.at[jnp.arange(len(token_B)), token_B].set(True)
