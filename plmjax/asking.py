@@ -9,7 +9,7 @@ import numpy as np
 from plmjax.data.plans import FRAMES
 from plmjax.data.tokenizers.written import Writing, cut_before, stopped
 from plmjax.decoding.generation import Generator
-from plmjax.decoding.scoring import Score, Scorer
+from plmjax.decoding.scoring import Score, Scorer, kind_of
 from plmjax.decoding.settings import DecodingConfig
 from plmjax.errors import UserError
 from plmjax.evals.in_context.perplexity import TextLikelihood, windows
@@ -119,7 +119,6 @@ class Model:
         config = DecodingConfig(**decoding, stop_tokens=self._stop_tokens(tuple(stop)))
         ids, asked = self._encoded(prompts), dict.fromkeys(prompts)
         left, right = self.loaded.framing.before, self.loaded.framing.after
-        left = left if self.kind == "encoder_decoder" else ()
         new = config.max_new_tokens if self.kind == "decoder" else 0
         room = self.scorer.longest - new - len(left) - len(right)
         if room < 1:
@@ -203,6 +202,8 @@ def _framing(loaded: Loaded) -> tuple[tuple[int, ...], tuple[tuple[int, ...], tu
         forced = framing.forced_begin
         first = framing.before if forced is None else (forced,)
         return begin + first, (framing.before, framing.after)
+    if kind_of(loaded.objective) == "decoder":
+        return begin, (framing.before, ())
     frame = FRAMES[loaded.settings.data.frame]
     sides = ([tokenizer.id_of(role) for role in roles] for roles in (frame.begin, frame.after))
     left, right = (tuple(n for n in side if n is not None) for side in sides)

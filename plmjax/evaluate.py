@@ -11,6 +11,8 @@
 --seed=N           of examples and generated items (default 0)
 --words=FILE       a text whose 10,000 most frequent words are scrambled
 --beams=N          of answers that are written, in place of the task's; 1 is greedy
+--by_likelihood    of answers that are written: nothing is written, and a right answer is one whose
+                   every token is the model's first choice after those before
 --stride=N         of perplexity: tokens scored in each window, the others of it being context;
                    without, windows do not overlap
 --refuse_long      stop at a prompt longer than the model; without, it is cut from the left
@@ -26,6 +28,7 @@
                    pip install "plmjax[lm_eval]"; --lm_eval_path=FOLDER has more of them
 """
 
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -46,6 +49,7 @@ LIMIT = flags.DEFINE_integer("limit", 0, "Items of a task.", lower_bound=0)
 SEED = flags.DEFINE_integer("seed", 0, "Of examples and generated items.", lower_bound=0)
 WORDS = flags.DEFINE_string("words", "", "A text whose words are scrambled.")
 BEAMS = flags.DEFINE_integer("beams", 0, "Of answers that are written.", lower_bound=0)
+BY_LIKELIHOOD = flags.DEFINE_bool("by_likelihood", False, "Score answers in place of writing.")
 STRIDE = flags.DEFINE_integer("stride", 0, "Tokens scored in each window.", lower_bound=0)
 REFUSE = flags.DEFINE_bool("refuse_long", False, "Stop at a prompt longer than the model.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Texts at once.", lower_bound=1)
@@ -104,6 +108,8 @@ def _run(model: Any, tasks: Sequence, shots: Sequence[int]) -> tuple[list, list]
     from plmjax import evaluating
     from plmjax.evals.in_context.splits import Options
 
+    if BY_LIKELIHOOD.value:
+        tasks = [_scored(task) for task in tasks]
     options = Options(
         seed=SEED.value,
         limit=LIMIT.value,
@@ -124,6 +130,12 @@ def _run(model: Any, tasks: Sequence, shots: Sequence[int]) -> tuple[list, list]
             rows += some_rows
             records += some_records
     return rows, records
+
+
+def _scored(task: Any) -> Any:
+    """The task with its answers scored where they would be written."""
+    is_written = not isinstance(task, str) and task.kind == "answer"
+    return dataclasses.replace(task, kind="greedy") if is_written else task
 
 
 def _model(mesh: MeshConfig) -> Any:

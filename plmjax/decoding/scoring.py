@@ -86,7 +86,8 @@ class Scorer:
       mesh, rules: how everything is laid out.
       begin: ids before a text that has nothing before it: of a decoder without a context (the end
         of a document, say), and what the decoder of an encoder-decoder reads first.
-      frame: ids before and behind a source, or a text with a blank.
+      frame: ids before and behind a source, or a text with a blank; of a decoder those before each
+        context, where it was trained with any.
       pad: the id of padding.
       mask: the id of the mask, for models that fill in blanks.
       rows: texts of a batch, rounded up to what the mesh splits it into.
@@ -156,7 +157,7 @@ class Scorer:
 
     def _continuation(self, context: Tokens, text: Tokens) -> "_Row":
         self._check(text)
-        before = list(context) or list(self.begin)
+        before = [*self.frame[0], *context] or list(self.begin)
         if not before:
             raise UserError(
                 "nothing stands before a text without a context, since the tokenizer has no token"

@@ -135,6 +135,13 @@ def test_without_a_context_a_text_follows_the_beginning():
         dataclasses.replace(scorer("gpt2"), begin=()).scores([([], text)])
 
 
+def test_what_a_decoder_was_trained_to_read_first_stands_before_each_context():
+    framed = dataclasses.replace(scorer("gpt2"), frame=((CLS,), ()))
+    expected = scorer("gpt2").scores([([CLS, *before], text) for before, text in PAIRS])
+    for found, alone in zip(framed.scores(PAIRS), expected, strict=True):
+        np.testing.assert_array_equal(found.logprobs, alone.logprobs)
+
+
 def test_contexts_that_are_too_long_are_cut_from_the_left():
     text, longest = ids(4), scorer("gpt2").longest
     context = ids(longest + 9)

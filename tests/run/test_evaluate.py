@@ -36,6 +36,13 @@ def test_a_table_of_tasks_and_shots_and_the_items_in_a_file(folder, tmp_path):
     assert len(items[0]["logprobs"]) == 4 and "written" in items[-1]
 
 
+def test_answers_may_be_scored_in_place_of_written(folder):
+    done = evaluate(f"--model={folder}", "--task=2D-", "--limit=3", "--by_likelihood", "--json")
+    assert done.code == 0, done.err
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert [row["metric"] for row in rows] == ["accuracy", "perplexity per answer"]
+
+
 def test_figures_as_json(folder, tmp_path):
     (tmp_path / "text.txt").write_text(models.TEXTS[0])
     done = evaluate(f"--model={folder}", f"--task=perplexity:{tmp_path}/text.txt", "--json")

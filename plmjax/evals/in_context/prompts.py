@@ -117,7 +117,12 @@ def _split(task: Task, item: Item) -> Item:
 def _piece(task: Task, item: Item, more: Mapping[str, Any]) -> Piece:
     if task.kind != "cloze":
         context = str(_filled(task.context, item, "context", more))
-        return Piece(context, str(_filled(task.scored, item, "completion", more)))
+        scored = str(_filled(task.scored, item, "completion", more))
+        if not scored:
+            raise UserError(
+                f"{item.where}: completion={task.scored!r} is empty; leave the item out"
+            )
+        return Piece(context, scored)
     text = str(_filled(task.text, item, "text"))
     before, blank, after = text.partition(task.blank)
     if not blank:

@@ -170,6 +170,11 @@ def test_items_may_be_left_out(tmp_path):
             "line 3: 'alone' has no last word behind others",
         ),
         ({"kind": "answer"}, {"answer": []}, "line 3: the answer '{answer}' is an empty list"),
+        (
+            {"context": "{option}", "completion": "{s}", "options": ["a", "b"]},
+            {"s": "", "answer": 0},
+            "line 3: completion='{s}' is empty; leave the item out",
+        ),
         ({"options": ["{a", "b"]}, {"answer": 0}, "options='{a' is no template"),
     ],
 )
