@@ -2,9 +2,12 @@
 
 step                           the train step of the config's first phase, on random tokens
 input                          its batches, from the store to arrays on the host, no model
+decode                         texts that its model writes, with fresh parameters
 --config=FILE.py[:ARGUMENT]    the config, with overrides: --config.data.batch_size=16
 --repeats=N                    step: timed steps after the warm-up (default 10)
 --seconds=S                    input: how long batches are read (default 5)
+--rows=N,...                   decode: texts at once (default 1,16)
+--prompt_length=N, --new_tokens=N    decode: of each text (default 128 each)
 --json                         prints one JSON object instead of a table
 --compilation_cache=FOLDER     as of plmjax.main; with none the first step compiles for certain
 """
@@ -20,13 +23,20 @@ import jax
 from absl import flags
 
 from plmjax import cli, experiment
+from plmjax.decoding_speed import decoding_lines, measure_decoding
+from plmjax.errors import UserError
 from plmjax.parallel.chips import peak_flops
 from plmjax.phases import train_input
 
 CONFIG = cli.define_config_flag()
 REPEATS = flags.DEFINE_integer("repeats", 10, "Timed steps after the warm-up.", lower_bound=1)
 SECONDS = flags.DEFINE_float("seconds", 5.0, "How long batches are read.", lower_bound=0.1)
+ROWS = flags.DEFINE_list("rows", ["1", "16"], "Texts at once.")
+PROMPT_LENGTH = flags.DEFINE_integer("prompt_length", 128, "Of each text.", lower_bound=1)
+NEW_TOKENS = flags.DEFINE_integer("new_tokens", 128, "Of each text.", lower_bound=2)
 JSON = flags.DEFINE_bool("json", False, "Print one JSON object.")
+
+WHAT = ("step", "input", "decode")
 
 WARM_UP = 2
 """Steps that are not timed, after the one that compiles; batches of the input likewise."""
@@ -41,11 +51,16 @@ CONVENTION = (
 
 
 def main(what: str) -> int:
-    """Measures `step` or `input` and prints; returns the exit code."""
+    """Measures one of WHAT and prints; returns the exit code."""
     settings = experiment.read_settings(CONFIG.value)
     if what == "input":
         figures = measure_input(settings, SECONDS.value)
         lines = input_lines(figures)
+    elif what == "decode":
+        settings = experiment.drafted(settings, None)
+        lengths = PROMPT_LENGTH.value, NEW_TOKENS.value
+        figures = measure_decoding(settings, _rows(ROWS.value), *lengths, REPEATS.value)
+        lines = decoding_lines(figures)
     else:
         settings = experiment.drafted(settings, None)
         figures = measure_step(experiment.build(settings), REPEATS.value)
@@ -53,6 +68,12 @@ def main(what: str) -> int:
     as_table = "\n".join(f"{name:<11} {text}" for name, text in lines.items())
     print(json.dumps(figures) if JSON.value else as_table)
     return 0
+
+
+def _rows(words: list[str]) -> list[int]:
+    if not words or not all(word.isdigit() and int(word) for word in words):
+        raise UserError(f"--rows={','.join(words)}: give numbers of 1 or more, such as 1,16")
+    return [int(word) for word in words]
 
 
 def measure_input(settings: experiment.Settings, seconds: float) -> dict:
@@ -185,8 +206,9 @@ def step_lines(figures: dict) -> dict[str, str]:
 
 if __name__ == "__main__":
     given = sys.argv[1] if len(sys.argv) > 1 else "nothing"
-    if given not in ("step", "input", "--help"):
-        print(f"error: what to measure? got {given}, expected: step or input", file=sys.stderr)
+    if given not in (*WHAT, "--help"):
+        expected = " or ".join(WHAT)
+        print(f"error: what to measure? got {given}, expected: {expected}", file=sys.stderr)
         sys.exit(cli.USER_ERROR)
     if given != "--help":
         del sys.argv[1]

@@ -137,7 +137,8 @@ class Writer:
         return self._written(prompt, 0, continuation)
 
     def _stop(self) -> Callable[[list[int]], int | None] | None:
-        if not self.stops:
+        # A search is stopped by nothing but ends: its texts are cut when it is over.
+        if not self.stops or self.config.beams > 1:
             return None
         return lambda tokens: stopped(self._writing, self.stops, tokens)
 

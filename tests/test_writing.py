@@ -66,6 +66,19 @@ def test_the_tokens_are_those_of_transformers(case, made):
         assert one.finished == ("end" if len(expected) < 14 else "length")
 
 
+@pytest.mark.parametrize("case", ["gpt2", "bart"])
+def test_a_beam_search_is_that_of_transformers_and_is_cut_when_it_is_over(case, made):
+    model, tokenizer, loaded = made(case)
+    text, config = TEXTS[case][1], DecodingConfig(max_new_tokens=14, beams=3, n_best=2)
+    best, second = Writer(loaded, config).write(prompts(text))
+    assert list(best.tokens) == theirs(model, tokenizer, case, text, num_beams=3)
+    assert (best.sample, second.sample) == (0, 1)
+    assert best.score > second.score
+    stop = best.text[3:5]
+    one, _ = Writer(loaded, config, [stop]).write(prompts(text))
+    assert (one.text, one.finished) == (best.text[: best.text.index(stop)], "stop")
+
+
 @pytest.mark.parametrize("case", ["gpt2", "t5"])
 def test_pieces_are_the_text_and_a_stop_ends_it(case, made):
     _, _, loaded = made(case)
