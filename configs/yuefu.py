@@ -19,6 +19,8 @@ million sentences of news on 8 V100 in about 90 hours, then 250,000 regular poem
 BERT here. Meant for TPU v4:4x4x4, 64 chips.
 """
 
+import dataclasses
+
 from plmjax.experiment import default_config
 from plmjax.settings import choose, parse_argument
 
@@ -26,21 +28,37 @@ GENERAL = "news"
 POEMS = "wujue:4,qijue:5,wulu:3,qilu:2,ci:1,couplet:2"
 ACROSTICS = "acrostic_wujue:4,acrostic_qijue:5,acrostic_wulu:1,acrostic_qilu:1"
 STAGES = {"pretrain": GENERAL, "poems": POEMS, "acrostics": ACROSTICS}
+
+
+@dataclasses.dataclass(frozen=True)
+class Demo:
+    """A stage of the demo: updates, the highest rate, and the last as a share of it."""
+
+    steps: int
+    rate: float
+    warmup: int
+    final: float = 0.0
+
+
+DEMO = {
+    "pretrain": Demo(1000, 1.5e-3, 280, 4600 / 5320),
+    "poems": Demo(2600, 1.3e-3, 100),
+    "acrostics": Demo(500, 5e-4, 50),
+}
 SIZES = {"base": "base", "demo": "small"}
 
 
 def get_config(argument=None):
-    given = parse_argument(argument, "size", size="base", stage="", seq_len=0)
+    given = parse_argument(argument, "size", size="base", stage="pretrain", seq_len=0)
     config = default_config("yuefu", choose(given.size, SIZES, "the size"))
-    stage = given.stage or ("poems" if given.size == "demo" else "pretrain")
-    config.data.sources = choose(stage, STAGES, "the stage")
+    config.data.sources = choose(given.stage, STAGES, "the stage")
     config.model.vocab_size = 0  # the tokenizer's
     config.optimizer.name = "adamw"
     config.optimizer.schedule = "linear"
     if given.size == "demo":
-        _demo(config, stage)
+        _demo(config, given.stage)
     else:
-        _base(config, stage)
+        _base(config, given.stage)
     config.data.seq_len = given.seq_len or config.data.seq_len
     return config
 
@@ -65,16 +83,12 @@ def _demo(config, stage):
     config.model.attention_dropout = 0.0
     config.data.seq_len = 192
     config.data.batch_size = 6
-    config.optimizer.learning_rate = 1.5e-3
     config.optimizer.b2 = 0.98
-    config.optimizer.warmup_fraction = 0.05
-    config.train.steps = 5600
-    if stage == "poems":
-        config.data.sources = GENERAL
-        config.phases.poems = {"start": 1000, "sources": POEMS}
-    if stage == "acrostics":
-        config.optimizer.learning_rate = 5e-4
-        config.train.steps = 1000
+    settings = DEMO[stage]
+    config.optimizer.learning_rate = settings.rate
+    config.optimizer.warmup_steps = settings.warmup
+    config.optimizer.final_fraction = settings.final
+    config.train.steps = settings.steps
     config.evaluation.every = 0
     config.checkpoint.every = 500
     config.train.log_every = 100

@@ -4,6 +4,9 @@
 --prompt=TEXT      to go on with, or of an encoder-decoder to answer; as many as you like
 --prompts=FILE     a prompt in each line, or in .jsonl {"prompt": TEXT} or {"tokens": [ID, ...]};
                    without either they come from standard input, or you are asked at a terminal
+--poem form=wujue theme=春夜    a poem by Yuefu, as many as you like: form wujue, qijue, wulu,
+                   qilu, ci (tune=浣溪沙) or couplet (first=海内存知己);
+                   acrostic=春夏秋冬 in a theme's place
 --max_new_tokens=N --min_new_tokens=N    how long what is written is (default 64, 0)
 --stop=TEXT        ends it, and is no part of it; as many as you like
 
@@ -12,7 +15,7 @@
 --top_p_rule=huggingface|gpt2    whether the token that crosses p may be drawn
 --seed=S           of draws: the same text whatever is written beside it
 --beams=N --n_best=N --length_penalty=A --early_stopping=estimate|full|never    a beam search
---repetition_penalty=X --no_repeat_ngram=N
+--repetition_penalty=X --taken_penalty=X --no_repeat_ngram=N
 
 --json             a JSON line for each text: prompt, text, tokens, finished (end, stop or length)
 --logprobs         with the log-probability of each token
@@ -35,6 +38,7 @@ from typing import Any
 from absl import flags
 
 from plmjax import cli
+from plmjax.data.poetry.asking import asked, joined
 from plmjax.decoding.settings import DecodingConfig
 from plmjax.errors import UserError
 from plmjax.parallel.mesh import MeshConfig, parsed_mesh
@@ -42,13 +46,14 @@ from plmjax.parallel.mesh import MeshConfig, parsed_mesh
 MODEL = flags.DEFINE_string("model", None, "A run's workdir or a folder of Hugging Face's.")
 PROMPT = flags.DEFINE_multi_string("prompt", [], "A text to go on with.")
 PROMPTS = flags.DEFINE_string("prompts", "", "A file with a prompt in each line.")
+POEM = flags.DEFINE_multi_string("poem", [], "form=FORM, and theme=, acrostic=, tune= or first=.")
 STOP = flags.DEFINE_multi_string("stop", [], "A text that ends what is written.")
 AS_JSON = flags.DEFINE_bool("json", False, "Print JSON lines.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Texts at once.", lower_bound=1)
 DTYPE = flags.DEFINE_string("dtype", "", "float32 or bfloat16.")
 MESH = flags.DEFINE_string("mesh", "", "How devices split the model, such as tensor=4,fsdp=2.")
 
-_FROM_MODEL = ("stop_tokens", "forced_begin", "forced_end")
+_FROM_MODEL = ("stop_tokens", "spared_tokens", "banned_tokens", "forced_begin", "forced_end")
 _OF_DRAWS = ("temperature", "top_k", "top_p", "top_p_rule", "typical_p", "samples")
 
 
@@ -74,6 +79,8 @@ def main(rest: Sequence[str]) -> int:
         raise UserError(f"'{rest[0]}' after -- has no meaning here; leave it out")
     if MODEL.value is None:
         raise UserError("--model is missing, for example --model=runs/gpt-demo")
+    if POEM.value:
+        return _write_poems()
     config, mesh = decoding_config(), parsed_mesh(MESH.value)
     if any(not stop for stop in STOP.value):
         raise UserError("--stop= is empty; give the text that ends what is written")
@@ -94,6 +101,30 @@ def main(rest: Sequence[str]) -> int:
         writing.show_one(writer, given[0], show)
     else:
         writing.show_all(writer, given, show)
+    return 0
+
+
+def _write_poems() -> int:
+    poems = [asked(text) for text in POEM.value]
+    if PROMPT.value or PROMPTS.value or STOP.value:
+        raise UserError("--poem with --prompt, --prompts or --stop: a poem has none; leave it out")
+    for one in (one for one in poems if one.acrostic and one.theme):
+        print(
+            f"theme={one.theme} is not read: acrostic={one.acrostic} takes its place, as in"
+            " training",
+            file=sys.stderr,
+        )
+    from plmjax.asked_poems import RELEASED, PoemWriter
+
+    given = flags.FLAGS
+    if not (given["sample"].present and not given["sample"].value):
+        for name, value in RELEASED.items():
+            given[name].value = given[name].value if given[name].present else value
+    config, mesh = decoding_config(), parsed_mesh(MESH.value)
+    writer = PoemWriter(_loaded(mesh), config, BATCH_SIZE.value)
+    for number, one in enumerate(writer.write(poems, [config.seed] * len(poems))):
+        line = json.dumps(one.as_dict(), ensure_ascii=False) + "\n"
+        show(line if AS_JSON.value else "\n" * bool(number) + one.as_text())
     return 0
 
 
@@ -149,4 +180,5 @@ def show(text: str) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv = joined(sys.argv)
     cli.run_without_config(main, __doc__, computes=True)

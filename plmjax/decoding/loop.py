@@ -18,14 +18,16 @@ from plmjax.decoding.steps import Given, of_prompt, of_token, repeated, tokens_i
 class Switches:
     """What is compiled: what of a config is on, and what has to be known for it.
 
-    ends: tokens that end a text. sample, top_k, top_p_rule, no_repeat_ngram, early_stopping,
-    forced_begin, forced_end, logprobs: as of `DecodingConfig`.
+    ends: tokens that end a text. sample, top_k, top_p_rule, spared_tokens, banned_tokens,
+    no_repeat_ngram, early_stopping, forced_begin, forced_end, logprobs: as of `DecodingConfig`.
     """
 
     ends: tuple[int, ...]
     sample: bool
     top_k: int
     top_p_rule: str
+    spared_tokens: tuple[int, ...]
+    banned_tokens: tuple[int, ...]
     no_repeat_ngram: int
     early_stopping: str
     forced_begin: int
@@ -50,6 +52,7 @@ class Values:
     top_p: jax.Array | None
     typical_p: jax.Array | None
     repetition_penalty: jax.Array | None
+    taken_penalty: jax.Array | None
 
     @classmethod
     def of(cls, config: DecodingConfig) -> "Values":
@@ -65,6 +68,7 @@ class Values:
             top_p=unless(1.0, config.top_p),
             typical_p=unless(1.0, config.typical_p),
             repetition_penalty=unless(1.0, config.repetition_penalty),
+            taken_penalty=unless(1.0, config.taken_penalty),
         )
 
 
@@ -162,6 +166,17 @@ def processed(
     """
     if values.repetition_penalty is not None:
         logits_BV = processors.penalised(logits_BV, seen_BV, values.repetition_penalty)
+    if values.taken_penalty is not None:
+        places_M = jnp.arange(tokens_BM.shape[1])
+        is_taken_BM = jnp.broadcast_to(
+            (places_M >= end - count) & (places_M < end), tokens_BM.shape
+        )
+        taken_BV = tokens_in(tokens_BM, is_taken_BM, logits_BV.shape[1])
+        logits_BV = processors.pushed_out(
+            logits_BV, taken_BV, values.taken_penalty, switches.spared_tokens
+        )
+    if switches.banned_tokens:
+        logits_BV = processors.without(logits_BV, switches.banned_tokens)
     if switches.no_repeat_ngram:
         logits_BV = processors.without_repeats(
             logits_BV, tokens_BM, padding_B, end, switches.no_repeat_ngram

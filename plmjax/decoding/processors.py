@@ -28,6 +28,25 @@ def penalised(logits_BV: jax.Array, seen_BV: jax.Array, penalty: jax.Array) -> j
     return jnp.where(seen_BV, lower_BV, logits_BV)
 
 
+def pushed_out(
+    logits_BV: jax.Array, taken_BV: jax.Array, penalty: jax.Array, spared: tuple[int, ...]
+) -> jax.Array:
+    """Log-probabilities, those of tokens that were taken multiplied by `penalty`, but of `spared`.
+
+    Source: the code released with Yuefu (Liao et al. 2019), whose penalty is 1000: since they are
+    below 0, what was taken is behind all others, unless it is all but certain.
+    """
+    log_BV = jax.nn.log_softmax(logits_BV)
+    is_spared_V = jnp.isin(jnp.arange(logits_BV.shape[1]), jnp.asarray(spared, jnp.int32))
+    return jnp.where(taken_BV & ~is_spared_V, log_BV * penalty, log_BV)
+
+
+def without(logits_BV: jax.Array, banned: tuple[int, ...]) -> jax.Array:
+    """None of these tokens."""
+    is_banned_V = jnp.isin(jnp.arange(logits_BV.shape[1]), jnp.asarray(banned, jnp.int32))
+    return jnp.where(is_banned_V, NOT, logits_BV)
+
+
 def without_repeats(
     logits_BV: jax.Array, tokens_BM: jax.Array, begin_B: jax.Array, end: jax.Array, size: int
 ) -> jax.Array:

@@ -30,6 +30,9 @@ class DecodingConfig:
       decoded beside it.
     repetition_penalty: scores of tokens that are in the prompt or behind it are divided by it where
       they are above 0 and multiplied where they are below (Keskar et al. 2019); 1 for none.
+    taken_penalty: log-probabilities of tokens that have been taken already, the prompt not counted,
+      are multiplied by it, but those of spared_tokens (Yuefu: 1000, and ， and 。); 1 for none.
+    banned_tokens: tokens that are never taken.
     no_repeat_ngram: no so many tokens in a row come twice, the prompt counted; 0 for any.
     beams: how many texts a beam search keeps for each prompt; 1 for none.
     n_best: how many of them are returned.
@@ -57,6 +60,9 @@ class DecodingConfig:
     samples: int = 1
     seed: int = 0
     repetition_penalty: float = 1.0
+    taken_penalty: float = 1.0
+    spared_tokens: tuple[int, ...] = ()
+    banned_tokens: tuple[int, ...] = ()
     no_repeat_ngram: int = 0
     beams: int = 1
     n_best: int = 1
@@ -93,6 +99,7 @@ class DecodingConfig:
             "samples": (self.samples >= 1, "1 or more"),
             "seed": (0 <= self.seed < 2**32, "0 or more, and less than 2^32"),
             "repetition_penalty": (self.repetition_penalty > 0, "more than 0; 1 for none"),
+            "taken_penalty": (self.taken_penalty >= 1, "1 for none, or more"),
             "no_repeat_ngram": (self.no_repeat_ngram >= 0, "0 for any, or 1 or more"),
             "beams": (self.beams >= 1, "1 or more"),
             "n_best": (self.n_best >= 1, "1 or more"),
