@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import io
 import json
 import math
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+from rich.console import Console
 
 from plmjax import experiment
 from plmjax.errors import UserError
@@ -21,6 +23,7 @@ from plmjax.planning import advice, child, compiling, search, traffic
 from plmjax.planning.flops import forward_flops
 from plmjax.planning.memory import leaves, local_bytes
 from plmjax.planning.programs import DECODE, Program, lowered
+from plmjax.planning.report import Asked, print_table, programs_of, report
 from plmjax.planning.sketch import abstract_experiment, choice_of, sketch
 from plmjax.planning.stand_in import stand_in
 from plmjax.planning.topology import SHAPES, parse_topology
@@ -362,6 +365,27 @@ def test_a_token_is_decoded_from_the_cache(family):
     # Keys and values of the source beside those of the target.
     assert len(shapes) == (2 if family == "t5" else 1)
     assert program.compile().memory_analysis().alias_size_in_bytes > 0
+
+
+def test_a_growing_batch_is_planned_by_its_shapes_and_compiled_when_grown():
+    ramp = {"ramp__rows": 2, "ramp__tokens": 100_000, "ramp__multiple_of": 8}
+    sizes = {"data__batch_size": 32, "train__steps": 1000}
+    topology = parse_topology("h100:8")
+    plan = abstract_experiment(settings_of("gpt", "gpt2-small", **sizes, **ramp), topology)
+    assert [one.phase for one in programs_of(plan, Asked()) if one.kind == "train"] == [3]
+    found = report(plan, topology, Asked(), lambda line: None)
+    (phase,) = found["phases"]
+    length = phase["batch"][1]
+    assert found["ramp"]["shapes"] == [8, 16, 32]
+    used = plan.phases[3].first_example
+    assert 100_000 <= found["ramp"]["tokens"] == used * length < 100_000 + 32 * length
+    assert 0 < found["ramp"]["idle"] < 0.5
+    assert found["run"]["tokens"] == (used + (1000 - plan.phases[3].first) * 32) * length
+    days = phase["estimate"]["days"] + found["ramp"]["estimated_days"]
+    assert found["run"]["estimated_days"] == pytest.approx(days)
+    console = Console(width=200, record=True, file=io.StringIO())
+    print_table(found, console)
+    assert "the batch grows (estimate)" in console.export_text()
 
 
 def job() -> compiling.Job:
