@@ -1,5 +1,6 @@
 """lm-evaluation-harness on our models, with tasks over local data, against our own figures."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -102,6 +103,33 @@ def test_answers_are_as_our_own(model, tasks):
     texts, _ = model.written(prompts, ["\n"], max_new_tokens=4)
     assert [record["said"][0] for record in records] == texts
     assert found["exact_match"].value == np.mean([text == "five" for text in texts])
+
+
+def test_every_request_is_answered_as_by_its_own_model_of_transformers(model):
+    need("accelerate", "pip install accelerate")
+    from lm_eval.models.huggingface import HFLM
+
+    theirs = HFLM(pretrained=model.loaded.path, device="cpu", batch_size=2, dtype="float32")
+    ours = harness.language_model(model)
+    pairs = [("the cat", " sat on a mat"), ("Q: what?\n", " five"), ("", " the cat")]
+    pairs.append(("the cat " * 60, " mat "))  # longer than the model
+    asked = [_Request(pair) for pair in pairs]
+    expected, found = theirs.loglikelihood(asked), ours.loglikelihood(asked)
+    np.testing.assert_allclose(
+        [x for x, _ in found], [x for x, _ in expected], atol=1e-4, rtol=1e-5
+    )
+    assert [x for _, x in found] == [x for _, x in expected]
+    texts = [_Request((text,)) for text in ("one fish", models.WORDS * 6)]
+    np.testing.assert_allclose(
+        ours.loglikelihood_rolling(texts), theirs.loglikelihood_rolling(texts), rtol=1e-5
+    )
+    asked = [_Request((text, {"until": ["\n"], "max_gen_toks": 6})) for text in ("the", "Q:\nA:")]
+    assert ours.generate_until(asked) == theirs.generate_until(asked)
+
+
+@dataclasses.dataclass
+class _Request:
+    args: tuple
 
 
 def test_an_unknown_task_is_named(model, tasks):
