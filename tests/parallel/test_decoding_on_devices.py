@@ -1,0 +1,45 @@
+"""A model that is split over devices writes what it writes on one, and so is its cache."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plmjax import importing
+from tests.huggingface.writers import saved
+
+ROOT = Path(__file__).parents[2]
+CASES = {
+    "gpt, best": ("gpt2", "best", {"data": 1, "fsdp": 4, "tensor": 2}),
+    "gpt, drawn": ("gpt2", "drawn", {"data": 2, "fsdp": 2, "tensor": 2}),
+    "gpt, beams": ("gpt2-run", "beams", {"data": 1, "fsdp": 4, "tensor": 2}),
+    "t5, best": ("t5", "best", {"data": 1, "fsdp": 4, "tensor": 2}),
+    "bart, beams": ("bart", "beams", {"data": 4, "tensor": 2}),
+}
+
+
+@pytest.mark.slow
+def test_tokens_are_those_of_one_device_and_each_has_its_part(tmp_path):
+    for name in ("gpt2", "t5", "bart"):
+        saved(name, tmp_path / name)
+    importing.import_model(str(tmp_path / "gpt2"), str(tmp_path / "gpt2-run"), lambda _: None)
+    cases = {
+        name: f"{tmp_path / model} / {way} / {json.dumps(mesh)}"
+        for name, (model, way, mesh) in CASES.items()
+    }
+    command = [sys.executable, "-m", "tests.parallel.decoding_on_eight", *cases.values()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-4000:]
+    report = json.loads(done.stdout.splitlines()[-1])
+    for name, case in cases.items():
+        alone, on_mesh = report[case]["alone"], report[case]["on_mesh"]
+        assert on_mesh["tokens"] == alone["tokens"], name
+        assert alone["params"] == 1
+        mesh = CASES[name][2]
+        parts = mesh.get("fsdp", 1) * mesh["tensor"]
+        # Norms and biases are on every device.
+        assert on_mesh["params"] < 1.5 / parts, (name, on_mesh["params"])
+        if "cache" in on_mesh:
+            assert on_mesh["cache"] == pytest.approx(1 / 8), name
