@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from plmjax.nn.stack import unstacked
 
@@ -22,6 +23,8 @@ def prepared(params: Any, dtype: str, unroll: bool) -> Any:
     """
 
     def cast(path: Any, x: jax.Array) -> jax.Array:
+        # What stays on the host would be sent to the device for each call.
+        x = jnp.asarray(x)
         return x.astype(dtype) if path[-1].key in CAST else x
 
     params = jax.tree_util.tree_map_with_path(cast, params)

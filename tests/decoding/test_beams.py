@@ -36,7 +36,7 @@ def in_their_words(options):
     return theirs
 
 
-QUICK = (("gpt2", "repeats"), ("t5-untied", "long"), ("bart", "forced"))
+QUICK = (("gpt2", "repeats"), ("t5-untied", "long"))
 CASES = [
     pytest.param(name, option, marks=() if (name, option) in QUICK else pytest.mark.slow)
     for name in CONFIGS
