@@ -1,6 +1,7 @@
 """What a task is: the fields of its file, and the items of its data."""
 
 import dataclasses
+import functools
 import json
 import re
 import tomllib
@@ -33,7 +34,7 @@ class Task:
     """A task, as its file in TOML has it. `{field}` in a template is a field of the item.
 
     name, folder: of the file.
-    layout: `lines`, or `chid` for CLUE's ChID (see `chid_items`).
+    layout: `lines`, or `chid` for that of ChID (see `_blanks`).
     kind: one of KINDS.
     test, train: JSON lines, an object an item; relative to the task's file. Examples come from
       `train`; where it is the same file, an item is none of its own examples.
@@ -164,7 +165,7 @@ def read_items(path: Path, task: Task, given_as: str) -> list[Item]:
         raise UserError(f"{given_as}: there is no file {path}; name one with JSON lines") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{given_as}: cannot read {path}: {error}") from None
-    items, answers = [], _answers(path) if task.layout == "chid" else None
+    items: list[Item] = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -177,7 +178,7 @@ def read_items(path: Path, task: Task, given_as: str) -> list[Item]:
             raise UserError(f"{where} is no object with fields; write one object a line")
         item = Item(fields, where, number)
         if task.layout == "chid":
-            items += _blanks(item, answers)
+            items += _blanks(item, path)
         elif _belongs(fields, task):
             items.append(item)
     if not items:
@@ -207,22 +208,25 @@ def _belongs(fields: Mapping[str, Any], task: Task) -> bool:
     return only and all(fields.get(key) != value for key, value in task.without.items())
 
 
-def _blanks(item: Item, answers: Mapping[str, int]) -> list[Item]:
-    """The blanks of a line of CLUE's ChID: items with `before`, `after`, `candidates`, `answer`.
+def _blanks(item: Item, path: Path) -> list[Item]:
+    """The blanks of a line of ChID: items with `before`, `after`, `candidates` and `answer`.
 
-    A line has `candidates` and `content`, texts with blanks `#idiomNNN#`. The other blanks of a
-    text are left empty, as by TsinghuaAI/CPM-1-Finetune preprocess_chid_zeroshot.py.
+    A line of CLUE's has `candidates` and `content`, texts with blanks `#idiomNNN#` whose answers
+    are in another file; one of FewCLUE's has one text with one blank, and its `answer`. The other
+    blanks of a text are left empty, as by TsinghuaAI/CPM-1-Finetune preprocess_chid_zeroshot.py.
     """
     fields = item.fields
-    for name in ("candidates", "content"):
-        if not isinstance(fields.get(name), list):
+    for name, kinds in (("candidates", list), ("content", list | str)):
+        if not isinstance(fields.get(name), kinds):
             there = ", ".join(fields)
-            raise UserError(f"{item.where} has no list '{name}', as ChID has; there are: {there}")
+            raise UserError(f"{item.where} has no {name}, as ChID has; there are: {there}")
+    is_one = isinstance(fields["content"], str)
+    answers = {"#idiom#": fields.get("answer")} if is_one else _answers(path)
     found = []
-    for text in fields["content"]:
+    for text in [fields["content"]] if is_one else fields["content"]:
         for match in _IDIOM.finditer(text):
-            if match[0] not in answers:
-                raise UserError(f"{item.where}: the file of answers has none for {match[0]}")
+            if answers.get(match[0]) is None:
+                raise UserError(f"{item.where}: there is no answer for {match[0]}")
             sides = (text[: match.start()], text[match.end() :])
             before, after = (_IDIOM.sub("", side) for side in sides)
             blank = {"before": before, "after": after, "candidates": fields["candidates"]}
@@ -230,9 +234,10 @@ def _blanks(item: Item, answers: Mapping[str, int]) -> list[Item]:
     return found
 
 
-_IDIOM = re.compile(r"#idiom\d+#")
+_IDIOM = re.compile(r"#idiom\d*#")
 
 
+@functools.cache
 def _answers(path: Path) -> dict[str, int]:
     """The right candidates of ChID's blanks: dev_answer.json of dev.json."""
     file = path.with_name(f"{path.stem}_answer.json")

@@ -128,9 +128,17 @@ def test_blanks_of_chid_are_items_and_other_blanks_are_empty(tmp_path):
         "他一心一意，我。",
         "他，我三心二意。",
     ]
-    (tmp_path / "dev_answer.json").write_text('{"#idiom000001#": 0}')
-    with pytest.raises(UserError, match=r"line 1: the file of answers has none for #idiom000002#"):
+    path = lines(tmp_path / "more.json", line)
+    (tmp_path / "more_answer.json").write_text('{"#idiom000001#": 0}')
+    with pytest.raises(UserError, match=r"line 1: there is no answer for #idiom000002#"):
         read_items(path, task, "--data")
+    few = {"candidates": ["一心一意", "三心二意"], "content": "他#idiom#。", "answer": 1}
+    (item,) = read_items(lines(tmp_path / "few.json", few), task, "--data")
+    assert example(task, item).shown == "他三心二意。"
+    with pytest.raises(
+        UserError, match="line 1 has no content, as ChID has; there are: candidates"
+    ):
+        read_items(lines(tmp_path / "no.json", {"candidates": [], "text": ""}), task, "--data")
 
 
 def test_items_may_be_left_out(tmp_path):
