@@ -1,22 +1,19 @@
 """Yuefu (Liao et al. 2019), which writes classical Chinese poems: as published, and on two cores.
 
-A corpus of poems, and a store of it and of general Chinese text:
+The demo, after the corpus and the store of docs/poetry.md, is three runs, stages pretrain, poems
+and acrostics, of which each but the first has the one before as --config.init_from:
 
-  python -m plmjax.poems --corpus=node_modules/chinese-poetry/dist --out=poems --general=news.txt
-  python -m plmjax.prepare --out=STORE --tokenizer_path=poems/vocab.txt \
-      --source=news=lines:news.txt --source=wujue=lines:poems/wujue.txt ...
+  python -m plmjax.main --config=configs/yuefu.py:demo,stage=poems --config.corpus.store=STORE \\
+      --config.init_from=runs/yuefu-pretrain --workdir=runs/yuefu-poems
 
-The demo goes through both in one run: general text, then poems of all forms and couplets.
+On two cores that other work shared they took 9, 25 and 5 minutes. Of 500 wujue and 500 qijue that
+the second wrote 100.0 % and 99.0 % have their form; loss on held-out poems and couplets 3.581, of a
+bigram 4.632.
 
-  python -m plmjax.main --config=configs/yuefu.py:demo --config.corpus.store=STORE
-  python -m plmjax.main --config=configs/yuefu.py:demo,stage=acrostics \
-      --config.corpus.store=STORE --config.init_from=RUN --workdir=RUN-acrostics
-
-The published size has a run for each, `stage=pretrain`, `stage=poems` and `stage=acrostics`, each
-but the first with the one before as --config.init_from. Published: the size, 4 epochs of 235
-million sentences of news on 8 V100 in about 90 hours, then 250,000 regular poems, 20,000 ci and
-700,000 couplets, mixed here by their numbers. Batches, rates and steps are not published: those of
-BERT here. Meant for TPU v4:4x4x4, 64 chips.
+The published size, base, has the same stages. Published: the size, 4 epochs of 235 million
+sentences of news on 8 V100 in about 90 hours, then 250,000 regular poems, 20,000 ci and 700,000
+couplets. Batches, rates, steps and how forms are mixed are not: they are BERT's here, and the
+demo's. Meant for TPU v4:4x4x4, 64 chips.
 """
 
 import dataclasses

@@ -41,7 +41,7 @@ class Written:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         given = {key: value for key, value in dataclasses.asdict(self.asked).items() if value}
-        return {**given, "body": self.poem.body, "lines": self.poem.lines, "seed": self.seed}
+        return {**given, "seed": self.seed, "body": self.poem.body, "lines": self.poem.lines}
 
     def as_text(self) -> str:
         """For people: a heading and the lines, couplets on one."""
@@ -100,8 +100,8 @@ class PoemWriter:
 
     def _prompt(self, one: Asked) -> list[int]:
         tokenizer = self.loaded.tokenizer
-        for name in ("theme", "acrostic", "tune", "first"):
-            value = getattr(one, name)
+        subject = next((name for name in ("acrostic", "first") if getattr(one, name)), "theme")
+        for name, value in ((subject, one.subject), ("tune", one.tune)):
             missing = [c for c in value if tokenizer.unk_id in ids_of(tokenizer, c)]
             if missing:
                 raise UserError(

@@ -6,7 +6,7 @@
                    without either they come from standard input, or you are asked at a terminal
 --poem form=wujue theme=春夜    a poem by Yuefu, as many as you like: form wujue, qijue, wulu,
                    qilu, ci (tune=浣溪沙) or couplet (first=海内存知己);
-                   acrostic=春夏秋冬 in a theme's place
+                   acrostic=春夏秋冬 in a theme's place; seed=S for a seed of its own
 --max_new_tokens=N --min_new_tokens=N    how long what is written is (default 64, 0)
 --stop=TEXT        ends it, and is no part of it; as many as you like
 
@@ -122,7 +122,8 @@ def _write_poems() -> int:
             given[name].value = given[name].value if given[name].present else value
     config, mesh = decoding_config(), parsed_mesh(MESH.value)
     writer = PoemWriter(_loaded(mesh), config, BATCH_SIZE.value)
-    for number, one in enumerate(writer.write(poems, [config.seed] * len(poems))):
+    seeds = [config.seed if one.seed is None else one.seed for one in poems]
+    for number, one in enumerate(writer.write(poems, seeds)):
         line = json.dumps(one.as_dict(), ensure_ascii=False) + "\n"
         show(line if AS_JSON.value else "\n" * bool(number) + one.as_text())
     return 0

@@ -87,7 +87,7 @@ def compared(
     """
     form = form_of(name.removeprefix(ACROSTIC))
     shape = report.Shape(FORMS[form].width, FORMS[form].lines)
-    ours = [_measurable(one.poem, one.asked.acrostic) for one in poems]
+    ours = [_measurable(one.poem, one.asked.acrostic, len(one.asked.first)) for one in poems]
     theirs = [_measurable(poem) for poem in corpus.of(form)]
     count = min(len(ours), len(theirs)) if theirs else 0
     found = {name: report.measured(ours, shape, sounds, corpus.copies, count)}
@@ -96,5 +96,5 @@ def compared(
     return found
 
 
-def _measurable(poem: Poem, heads: str = "") -> report.Written:
-    return report.Written(poem.body, poem.lines, heads)
+def _measurable(poem: Poem, heads: str = "", width: int = 0) -> report.Written:
+    return report.Written(poem.body, poem.lines, heads, width)

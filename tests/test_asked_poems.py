@@ -72,6 +72,7 @@ def test_what_is_asked_for():
     couplet = asked("form=couplet first=海内存知己，")
     assert (couplet.opening, couplet.length) == ("对联(格式)海内存知己(诗歌标题)", 6)
     assert asked("form=五言绝句 theme=月").length == 24
+    assert asked("form=wujue seed=7") == Asked("wujue", seed=7)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,7 @@ def test_what_is_asked_for():
         ("form=ci", "a ci needs the name of its tune"),
         ("form=ci tune=浣溪沙 acrostic=春夏秋冬", "acrostics have one of the forms wujue"),
         ("form=wujue tune=浣溪沙", "tune=浣溪沙 is for form=ci"),
+        ("form=wujue seed=x", "seed=x; give a number"),
         ("form=wujue first=海内存知己", "is for form=couplet"),
     ],
 )

@@ -7,7 +7,7 @@ from plmjax.data.poetry.forms import FORMS, REGULAR, Poem, form_of, opening
 from plmjax.errors import UserError
 from plmjax.settings import nearest
 
-_KEYS = ("form", "theme", "acrostic", "tune", "first")
+_KEYS = ("form", "theme", "acrostic", "tune", "first", "seed")
 _LONGEST_CI = 120
 
 
@@ -20,6 +20,7 @@ class Asked:
       theme: what it is about; may be empty. acrostic: the first characters of its lines, which take
         the theme's place.
       tune: of a ci. first: of a couplet, its first line.
+      seed: of its draws; None for that of the others.
     """
 
     form: str
@@ -27,6 +28,7 @@ class Asked:
     acrostic: str = ""
     tune: str = ""
     first: str = ""
+    seed: int | None = None
 
     def __post_init__(self):
         form = FORMS[self.form]
@@ -85,7 +87,11 @@ def asked(text: str) -> Asked:
         found[key] = value.strip("，。,.") if key == "first" else value
     if not found.get("form"):
         raise UserError(f"--poem='{text}' has no form; give one of {', '.join(FORMS)}: form=wujue")
-    return Asked(**found | {"form": form_of(found["form"])})
+    seed = found.pop("seed", None)
+    if seed is not None and not seed.isdecimal():
+        raise UserError(f"--poem has seed={seed}; give a number from 0")
+    form = form_of(found.pop("form"))
+    return Asked(form, **found, seed=None if seed is None else int(seed))
 
 
 def joined(arguments: Sequence[str]) -> list[str]:

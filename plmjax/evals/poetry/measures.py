@@ -10,12 +10,15 @@ Lines = Sequence[str]
 
 
 def is_valid(body: str, width: int, count: int) -> bool:
-    """Whether a body is `count` lines of `width` characters, ， and 。 behind them by turns."""
+    """Whether a body is `count` lines of `width` characters, ， and 。 behind them by turns.
+
+    A single line is the second of a couplet, with 。 behind it.
+    """
     size = width + 1
     if len(body) != size * count:
         return False
     lines = [body[at : at + size] for at in range(0, len(body), size)]
-    marks = "，。，" if count == 1 else "，。" * count
+    marks = "。" if count == 1 else "，。" * count
     if any(not line[:-1].isalpha() or "[" in line for line in lines):
         return False
     return all(line[-1] == mark for line, mark in zip(lines, marks, strict=False))

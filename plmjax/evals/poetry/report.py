@@ -44,11 +44,16 @@ class Found:
 
 @dataclasses.dataclass(frozen=True)
 class Written:
-    """A poem to measure: its body with marks, its lines without; the acrostic it was to be."""
+    """A poem to measure.
+
+    body: with marks. lines: without. heads: the acrostic it was to be. width: of its lines, where
+    the form does not say: of the line that it answers.
+    """
 
     body: str
     lines: tuple[str, ...]
     heads: str = ""
+    width: int = 0
 
 
 def measured(
@@ -64,9 +69,9 @@ def measured(
       compared: of how many poems distinct-2 is taken, so that sets of different numbers can be
         compared; 0 for all.
     """
-    regular = bool(shape.width and shape.lines)
-    valid = [is_valid(p.body, shape.width, shape.lines) for p in poems] if regular else []
-    kept = [p for p, ok in zip(poems, valid, strict=True) if ok] if regular else []
+    told = [p for p in poems if shape.lines and (shape.width or p.width)]
+    valid = [is_valid(p.body, shape.width or p.width, shape.lines) for p in told]
+    kept = [p for p, ok in zip(told, valid, strict=True) if ok and shape.lines > 1]
     rhyming = [found for p in kept if (found := rhymes(p.lines, sounds)) is not None]
     toned = [tones(p.lines, sounds) for p in kept]
     rules = sum(t.rules for t in toned)

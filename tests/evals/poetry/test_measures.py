@@ -171,6 +171,9 @@ def test_a_report_of_people_and_of_nonsense(today):
     assert (found.longest_overlap, found.lines_taken, found.distinct_2) == (20, 1.0, 1.0)
     other = measured([Written(QIJUE, lines(QIJUE))], Shape(7, 4), today, copies)
     assert other.obeyed is None and other.valid == 1.0 and other.lines_taken == 0.0
+    answers = [Written(body, lines(body), width=5) for body in ("黄河入海流。", "黄河入海。")]
+    second = measured(answers, Shape(0, 1), today, copies)
+    assert (second.valid, second.rhymed, second.broken_tones) == (0.5, None, None)
     printed = table({"wujue": found, "other": other}).splitlines()
     assert printed[2].startswith("| wujue | 2 | 50.0% | 100.0% |")
     assert len({row.count("|") for row in printed}) == 1
