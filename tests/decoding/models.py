@@ -1,7 +1,10 @@
 """Small models with the weights of transformers' models, and what those generate."""
 
+import codecs
+import contextlib
 import dataclasses
 import functools
+import io
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -17,14 +20,19 @@ from plmjax.objectives.causal_lm import CausalLM
 from plmjax.objectives.seq2seq_lm import Seq2SeqLM
 from tests.requires import need
 
+with contextlib.redirect_stdout(io.StringIO()):  # it prints itself
+    import this
+
 torch = need("torch", "pip install -r requirements-ci.txt")
 transformers = need("transformers", "pip install -r requirements-ci.txt")
+torch.set_num_threads(1)
 
 END, PAD = 7, 0
 _TINY = {"vocab_size": 61, "num_layers": 2, "hidden_size": 32, "num_heads": 4, "mlp_size": 128}
 _TINY |= {"hidden_dropout": 0.0, "attention_dropout": 0.0}
 _SMALL = {
     "gpt2": ("gpt", "gpt2-small", {"max_positions": 64}),
+    "trained": ("gpt", "gpt2-small", {"max_positions": 64}),
     "gpt1": ("gpt", "gpt1", {"max_positions": 64}),
     "t5": ("t5", "small", {"head_size": 8}),
     "t5-untied": ("t5", "v1.1-small", {"head_size": 8}),
@@ -64,8 +72,29 @@ def theirs(name: str) -> Any:
                 parameter.copy_(noise * 0.6)
             else:
                 parameter.copy_(noise * 2.5 / max(parameter.shape) ** 0.5)
+    if name == "trained":
+        _train(model)
     model.generation_config = transformers.GenerationConfig(**tokens)
     return model
+
+
+def _train(model: Any) -> None:
+    """Teaches a model with random weights a text, letter by letter."""
+    letters = codecs.decode(this.s, "rot13").lower()
+    alphabet = sorted(set(letters))
+    text = torch.tensor([END + 1 + alphabet.index(letter) for letter in letters])
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter * (0.2 if parameter.ndim > 1 else 1.0))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for step in range(150):
+        begins = torch.randint(len(text) - 48, (8,), generator=torch.Generator().manual_seed(step))
+        rows = torch.stack([text[begin : begin + 48] for begin in begins.tolist()])
+        loss = model(rows, labels=rows).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 2.4, loss  # it knows more than how often letters are
 
 
 @functools.cache

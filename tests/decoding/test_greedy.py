@@ -23,7 +23,7 @@ OPTIONS = {
 }
 
 
-QUICK = (("gpt2", "all"), ("bart", "ngram"))
+QUICK = (("gpt2", "all"), ("trained", "plain"), ("bart", "ngram"))
 CASES = [
     pytest.param(name, option, marks=() if (name, option) in QUICK else pytest.mark.slow)
     for name in CONFIGS

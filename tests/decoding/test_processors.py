@@ -11,6 +11,7 @@ from tests.requires import need
 
 torch = need("torch", "pip install -r requirements-ci.txt")
 transformers = need("transformers", "pip install -r requirements-ci.txt")
+torch.set_num_threads(1)
 
 B, V, M = 6, 211, 30
 
