@@ -84,6 +84,7 @@ def main(rest: Sequence[str]) -> int:
     if MODEL.value is None:
         raise UserError("--model is missing, for example --model=runs/quickstart")
     mesh = parsed_mesh(MESH.value)
+    _check(tasks, shots)
     if LM_EVAL.value:
         from plmjax.harness import require_lm_eval
 
@@ -104,13 +105,10 @@ def main(rest: Sequence[str]) -> int:
     return 0
 
 
-def _run(model: Any, tasks: Sequence, shots: Sequence[int]) -> tuple[list, list]:
-    from plmjax import evaluating
+def _options() -> Any:
     from plmjax.evals.in_context.splits import Options
 
-    if BY_LIKELIHOOD.value:
-        tasks = [_scored(task) for task in tasks]
-    options = Options(
+    return Options(
         seed=SEED.value,
         limit=LIMIT.value,
         data=DATA.value,
@@ -119,6 +117,24 @@ def _run(model: Any, tasks: Sequence, shots: Sequence[int]) -> tuple[list, list]
         beams=BEAMS.value,
         refuse_long=REFUSE.value,
     )
+
+
+def _check(tasks: Sequence, shots: Sequence[int]) -> None:
+    """Raises a UserError for what is wrong with the data of a task, before any is asked."""
+    from plmjax.evals.in_context import splits
+
+    for task in (task for task in tasks if not isinstance(task, str)):
+        data = splits.splits(task, _options())
+        for count in shots:
+            splits.check_shots(task, data, count)
+
+
+def _run(model: Any, tasks: Sequence, shots: Sequence[int]) -> tuple[list, list]:
+    from plmjax import evaluating
+
+    if BY_LIKELIHOOD.value:
+        tasks = [_scored(task) for task in tasks]
+    options = _options()
     rows, records = [], []
     for task in tasks:
         if isinstance(task, str):
