@@ -12,6 +12,7 @@ decode                         texts that its model writes, with fresh parameter
 --compilation_cache=FOLDER     as of plmjax.main; with none the first step compiles for certain
 """
 
+import dataclasses
 import functools
 import json
 import os
@@ -23,6 +24,7 @@ import jax
 from absl import flags
 
 from plmjax import cli, experiment
+from plmjax.data.ramp import RampConfig
 from plmjax.decoding_speed import decoding_lines, measure_decoding
 from plmjax.errors import UserError
 from plmjax.parallel.chips import peak_flops
@@ -52,7 +54,8 @@ CONVENTION = (
 
 def main(what: str) -> int:
     """Measures one of WHAT and prints; returns the exit code."""
-    settings = experiment.read_settings(CONFIG.value)
+    # A batch that grows is measured when it is grown.
+    settings = dataclasses.replace(experiment.read_settings(CONFIG.value), ramp=RampConfig())
     if what == "input":
         figures = measure_input(settings, SECONDS.value)
         lines = input_lines(figures)

@@ -32,9 +32,10 @@ class RampConfig:
     def __post_init__(self):
         if self.rows < 0:
             raise UserError(f"rows={self.rows} is negative; give those of the first batch, or 0")
-        if self.tokens < 0 or bool(self.tokens) != bool(self.rows):
+        if self.tokens < 0 or (self.rows and not self.tokens):
             raise UserError(
-                f"tokens={self.tokens} with ramp.rows={self.rows}; give both, or 0 for no ramp"
+                f"tokens={self.tokens} with ramp.rows={self.rows}; give the tokens over which the"
+                " batch grows, or 0 rows for no ramp"
             )
         if self.multiple_of < 1:
             raise UserError(f"multiple_of={self.multiple_of}; give 1 or more")

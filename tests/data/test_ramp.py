@@ -98,8 +98,8 @@ def test_growing_batches_feed_the_examples_of_a_run_without_a_ramp(tmp_path, hos
     ("fields", "words"),
     [
         ({"rows": -1, "tokens": 5}, "rows=-1 is negative"),
-        ({"rows": 4}, "tokens=0 with ramp.rows=4; give both"),
-        ({"tokens": 4}, "tokens=4 with ramp.rows=0; give both"),
+        ({"rows": 4}, "tokens=0 with ramp.rows=4; give the tokens"),
+        ({"tokens": -4}, "tokens=-4 with ramp.rows=0; give the tokens"),
         ({"rows": 4, "tokens": 9, "multiple_of": 0}, "multiple_of=0; give 1 or more"),
     ],
 )
