@@ -78,7 +78,7 @@ def main(rest: Sequence[str]) -> int:
     if rest:
         raise UserError(f"'{rest[0]}' after -- has no meaning here; leave it out")
     if MODEL.value is None:
-        raise UserError("--model is missing, for example --model=runs/gpt-demo")
+        raise UserError("--model is missing, for example --model=runs/gpt_demo-english")
     if POEM.value:
         return _write_poems()
     config, mesh = decoding_config(), parsed_mesh(MESH.value)

@@ -1,4 +1,4 @@
-"""Run by test_decoding_on_devices.py in a process of its own, on eight fake devices.
+"""Run by test_loaded_on_devices.py in a process of its own, on eight fake devices.
 
 Takes cases of a folder, a way to write and a mesh; prints one JSON object: for each case the tokens
 on one device and on the mesh, what share of the parameters and of the cache a device has, and in
@@ -25,7 +25,6 @@ from plmjax.loaded import load_model
 from plmjax.parallel.mesh import MeshConfig
 
 WAYS = {
-    "best": DecodingConfig(max_new_tokens=9),
     "drawn": DecodingConfig(max_new_tokens=9, sample=True, top_p=0.9, samples=2, seed=3),
     "beams": DecodingConfig(max_new_tokens=9, beams=3, n_best=2),
 }
