@@ -137,7 +137,7 @@ def test_a_session_goes_on_until_there_is_nothing_more(made, capsys):
     said = "".join(shown)
     assert said.startswith("abc")
     assert "\ndef" in said
-    assert "error: the prompt has" in capsys.readouterr().err
+    assert "error: the prompt is" in capsys.readouterr().err
 
 
 def test_several_texts_have_a_line_above_that_says_which_they_are(made):
@@ -152,7 +152,7 @@ def test_a_prompt_that_cannot_be_gone_on_with_is_a_line(made):
     writer = Writer(loaded, CONFIG)
     for text, message in (
         ("", r"--prompt is empty; give a text, or --prompt='<\|endoftext\|>'"),
-        ("abc " * 20, r"--prompt has \d+ tokens, .* max_new_tokens=14 .* the model's 40 places"),
+        ("abc " * 20, r"--prompt is \d+ tokens long, .*=14 is more than the model's 40 places"),
     ):
         with pytest.raises(UserError, match=message):
             list(writer.write(prompts("abc", text)))
