@@ -185,7 +185,7 @@ def run_without_config(
 
     def guarded(argv: Sequence[str]) -> int:
         logging.set_verbosity(logging.FATAL)
-        with _mistakes_in_one_line():
+        with _mistakes_in_one_line(interrupted="" if computes else _RESUMES):
             if computes:
                 _settle_memory()
             return main(argv[1:])
@@ -366,14 +366,17 @@ def _config_files(path: str) -> str:
     return nearest(path, files) if files else f", {_EXAMPLE}"
 
 
+_RESUMES = "; the same command goes on from what is saved"
+
+
 @contextlib.contextmanager
-def _mistakes_in_one_line() -> Iterator[None]:
+def _mistakes_in_one_line(interrupted: str = _RESUMES) -> Iterator[None]:
     try:
         yield
     except UserError as error:
         _exit(str(error), USER_ERROR)
     except KeyboardInterrupt:
-        _exit("interrupted; the same command goes on from what is saved", INTERRUPTED)
+        _exit(f"interrupted{interrupted}", INTERRUPTED)
     except Exception as error:
         reason = _trouble_of_the_disk(error)
         if reason is None:

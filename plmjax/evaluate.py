@@ -25,7 +25,7 @@
 --list             prints the tasks there are, and stops
 
 --lm_eval=TASK,... tasks of EleutherAI's lm-evaluation-harness in place of --task, which needs
-                   pip install "plmjax[lm_eval]"; --lm_eval_path=FOLDER has more of them
+                   pip install lm_eval; --lm_eval_path=FOLDER has more of them
 """
 
 import dataclasses

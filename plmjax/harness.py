@@ -1,4 +1,4 @@
-"""EleutherAI's lm-evaluation-harness on our models: pip install "plmjax[lm_eval]".
+"""EleutherAI's lm-evaluation-harness on our models: pip install lm_eval.
 
 `language_model(model)` is an `lm_eval.api.model.LM`, for `lm_eval.simple_evaluate`; the verb
 `plmjax.evaluate --lm_eval=TASK` is the short way. The harness is not imported before it is asked.
@@ -27,7 +27,7 @@ def require_lm_eval() -> None:
     if importlib.util.find_spec("lm_eval") is None:
         raise UserError(
             "--lm_eval needs EleutherAI's lm-evaluation-harness, which is not installed:"
-            ' pip install "plmjax[lm_eval]", or pip install lm_eval'
+            " pip install lm_eval"
         )
 
 

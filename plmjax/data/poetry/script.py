@@ -19,7 +19,7 @@ def converter(script: str) -> Callable[[str], str]:
         import opencc
     except ImportError:
         raise UserError(
-            "--script=simplified needs OpenCC, which is not installed: pip install"
-            " 'plmjax[poetry]', or pip install opencc; or give --script=as_is"
+            "--script=simplified needs OpenCC, which is not installed:"
+            " pip install opencc; or give --script=as_is"
         ) from None
     return opencc.OpenCC("t2s").convert

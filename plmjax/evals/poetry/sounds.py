@@ -84,8 +84,8 @@ def mandarin() -> Sounds:
         import pypinyin
     except ImportError:
         raise UserError(
-            "rhymes by today's sounds need pypinyin, which is not installed: pip install"
-            " 'plmjax[poetry]', or pip install pypinyin; or give --rhyme_book=FILE"
+            "rhymes by today's sounds need pypinyin, which is not installed:"
+            " pip install pypinyin; or give --rhyme_book=FILE"
         ) from None
 
     @functools.cache
