@@ -82,7 +82,7 @@ def run(settings: Settings, workdir: str, watchdog: Watchdog) -> int:
     settings = experiment.resolved(settings, corpus.tokenizer.vocab_size, work.stored_config())
     plan = experiment.build(settings, corpus=corpus)
     config, about_corpus = dataclasses.asdict(settings), corpus_record(corpus)
-    work.check_same_run(config, about_corpus)
+    work.check_same_run(config, about_corpus, experiment.defaults(settings))
     starting.check_same_resolved(group, settings, corpus)
 
     checkpoints = open_checkpoints(settings, work, say)
@@ -126,7 +126,7 @@ def check_run(settings: Settings, work: Workdir) -> None:
     hooks.profiled_range(settings.train.profile_steps, settings.train.steps)
     draft = experiment.drafted(settings, work.stored_config())
     experiment.build(draft)
-    work.check_same_run(dataclasses.asdict(draft))
+    work.check_same_run(dataclasses.asdict(draft), defaults=experiment.defaults(draft))
     work.check_writable()
 
 

@@ -97,13 +97,18 @@ class Workdir:
             raise UserError(f"{self.name}: no permission to write in {folder}; name another folder")
 
     def check_same_run(
-        self, config: Mapping[str, Any], corpus: Mapping[str, str] | None = None
+        self,
+        config: Mapping[str, Any],
+        corpus: Mapping[str, str] | None = None,
+        defaults: Mapping[str, Any] | None = None,
     ) -> None:
         """Refuses to mix two runs in one folder.
 
         Args:
           config: of the run that is to begin.
           corpus: its corpus, if it is known, with `digest` as `begin` takes it.
+          defaults: of settings that the run that lives here may be too old to have; they leave
+            everything as it was.
 
         Raises:
           UserError: with the settings in which it differs from the run that lives here.
@@ -111,7 +116,9 @@ class Workdir:
         run = self.stored()
         if run is None:
             return
+        added = flatten(json.loads(json.dumps(defaults or {})))
         theirs, ours = flatten(run["config"]), flatten(json.loads(json.dumps(config)))
+        theirs |= {key: value for key, value in added.items() if key in ours.keys() - theirs}
         if corpus:
             theirs["the corpus"] = str(run["corpus"].get("digest"))[:12]
             ours["the corpus"] = corpus["digest"][:12]
