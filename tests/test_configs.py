@@ -162,5 +162,5 @@ def test_every_published_scale_is_planned():
     """Each size of GPT-3, and the largest of all other files."""
     planned = {given.removeprefix("configs/") for given, _ in PLANS}
     assert {f"gpt.py:{size}" for size in gpt.PRESETS if size.startswith("gpt3")} < planned
-    others = {"bert.py", "family.py", "imported.py", "quickstart.py"}
+    others = {"bert.py", "family.py", "gpt_demo.py", "imported.py", "quickstart.py"}
     assert {name.partition(":")[0] for name in planned} == set(ARGUMENTS) - others | {"gpt.py"}

@@ -117,6 +117,8 @@ def test_every_parameter_of_every_class_goes_both_ways_to_the_bit(case, key):
     if case.startswith(("roberta", "xlm")) and key == "model":
         # Their bare class has a pooler that the published pretraining had not.
         theirs = {name: x for name, x in theirs.items() if "pooler" not in name}
+    if (case, key) == ("t5-untied", "model"):
+        del theirs["lm_head.weight"]  # the table, where a head is asked for and none is there
     for scan in (True, False):
         config = dataclasses.replace(config, scan=scan)
         table = family.table(config, key)
