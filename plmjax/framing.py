@@ -1,7 +1,6 @@
 """What surrounds a text in the eyes of a model that is to go on with it."""
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from plmjax.data.batch_form import DataConfig
 from plmjax.data.plans import FRAMES
 from plmjax.data.tokenizers import Tokenizer
-from plmjax.errors import UserError
+from plmjax.data.tokenizers.published import read_json
 
 GENERATION_FILE = "generation_config.json"
 
@@ -104,15 +103,7 @@ def as_published(
 
 def _generation_config(folder: Path) -> dict[str, Any]:
     path = folder / GENERATION_FILE
-    if not path.exists():
-        return {}
-    try:
-        found = json.loads(path.read_text())
-        if not isinstance(found, dict):
-            raise ValueError("it is no object")
-        return found
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); fetch it again") from None
+    return read_json(path) if path.exists() else {}
 
 
 def _stated(settings: Mapping[str, Any]) -> dict[str, Any]:

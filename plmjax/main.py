@@ -32,6 +32,7 @@ from plmjax.evals.curves import draw_curves
 from plmjax.evals.report import FILE as REPORT_FILE
 from plmjax.evals.report import Report
 from plmjax.experiment import Experiment, Settings
+from plmjax.older_runs import defaults
 from plmjax.reporting import make_report
 from plmjax.train import hooks, metrics
 from plmjax.train.checkpoints import check_space
@@ -82,7 +83,7 @@ def run(settings: Settings, workdir: str, watchdog: Watchdog) -> int:
     settings = experiment.resolved(settings, corpus.tokenizer.vocab_size, work.stored_config())
     plan = experiment.build(settings, corpus=corpus)
     config, about_corpus = dataclasses.asdict(settings), corpus_record(corpus)
-    work.check_same_run(config, about_corpus, experiment.defaults(settings))
+    work.check_same_run(config, about_corpus, defaults(settings))
     starting.check_same_resolved(group, settings, corpus)
 
     checkpoints = open_checkpoints(settings, work, say)
@@ -126,7 +127,7 @@ def check_run(settings: Settings, work: Workdir) -> None:
     hooks.profiled_range(settings.train.profile_steps, settings.train.steps)
     draft = experiment.drafted(settings, work.stored_config())
     experiment.build(draft)
-    work.check_same_run(dataclasses.asdict(draft), defaults=experiment.defaults(draft))
+    work.check_same_run(dataclasses.asdict(draft), defaults=defaults(draft))
     work.check_writable()
 
 

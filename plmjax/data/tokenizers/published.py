@@ -163,8 +163,8 @@ def read_tokenizer(folder: Path, model_type: str) -> Tokenizer:
     Raises:
       UserError: if there is none, or its files are damaged.
     """
-    config = _read_json(folder / CONFIG_FILE) if (folder / CONFIG_FILE).exists() else {}
-    described = _read_json(folder / TOKENIZER_FILE) if (folder / TOKENIZER_FILE).exists() else None
+    config = read_json(folder / CONFIG_FILE) if (folder / CONFIG_FILE).exists() else {}
+    described = read_json(folder / TOKENIZER_FILE) if (folder / TOKENIZER_FILE).exists() else None
     for name in MODEL_FILES:
         if (folder / name).exists():
             style = _STYLES.get(model_type, "plain")
@@ -233,7 +233,8 @@ def _roles(config: dict[str, Any]) -> dict[str, str]:
     return roles
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file of JSON; a UserError names a file that is damaged."""
     try:
         found = json.loads(path.read_text())
         if not isinstance(found, dict):
