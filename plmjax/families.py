@@ -82,6 +82,8 @@ OBJECTIVES = {
     "seq2seq_lm": Seq2SeqLM,
     "permutation_lm": PermutationLM,
 }
+LIKE: dict[str, str] = {}
+"""Objectives that no family begins with, and the one whose families each of them trains."""
 
 
 def objective_config(name: str, **changes: Any) -> dict[str, Any]:
@@ -112,7 +114,7 @@ def make_objective(
       section: `config.objective`.
       family: a name of FAMILIES.
       model: that family's Config.
-      labels: classes and task of the examples' labels, for objectives that predict them.
+      labels: `labels` and `task`, of the examples' labels, for objectives that predict them.
 
     Raises:
       UserError: for an unknown objective or setting, or one that does not train the family.
@@ -120,10 +122,11 @@ def make_objective(
     fields, found = dict(section), FAMILIES[family]
     name = fields.pop("name", "")
     cls = choose(name, OBJECTIVES, "config.objective.name")
-    if name != found.objective:
+    if LIKE.get(name, name) != found.objective:
+        fitting = [known for known in OBJECTIVES if LIKE.get(known, known) == found.objective]
         raise UserError(
             f"config.objective.name='{name}' does not train config.model.family='{family}'; give"
-            f" '{found.objective}'"
+            f" {' or '.join(repr(known) for known in fitting)}"
         )
     known = {field.name: field.type for field in _settings_of(cls)}
     for key, value in fields.items():
@@ -132,6 +135,6 @@ def make_objective(
             raise UserError(f"config.objective.{key} is not a setting of {name}{there}")
         if not isinstance(value, int | float):
             raise UserError(f"config.objective.{key}={value!r}; expected a number")
-    if cls is BertPretraining:
+    if "labels" in {field.name for field in dataclasses.fields(cls)}:
         fields |= labels
     return cls(found.module(model), **fields)
