@@ -222,13 +222,15 @@ def write_weights(
     shape = shape_of(run.config)
     made_of = streaming.pieces(family.table(run.config, key))
     shapes = streaming.shapes(made_of, run.parameters.shapes, shape)
-    names = {name: _named(name, family, key) for name in made_of}
-    slots = safetensors.lay_out(
-        folder, {names[name]: shapes[name] for name in made_of}, dtype, limit
-    )
+    blank = family.blank(run.config)
+    shapes |= blank
+    names = {name: _named(name, family, key) for name in shapes}
+    slots = safetensors.lay_out(folder, {names[name]: shapes[name] for name in names}, dtype, limit)
     for name, some in made_of.items():
         tensor = np.asarray(streaming.tensor(some, run.parameters.read, shape))
         slots[names[name]].write(tensor)
+    for name, size in blank.items():
+        slots[names[name]].write(np.zeros(size, np.float32))
     return [int(np.prod(shape)) for shape in shapes.values()]
 
 

@@ -23,7 +23,7 @@ from plmjax.data.tokenizers.published import read_tokenizer
 from plmjax.errors import UserError
 from plmjax.experiment import Settings, TrainConfig
 from plmjax.huggingface import streaming
-from plmjax.huggingface.families import family_of_type
+from plmjax.huggingface.families import family_of_settings
 from plmjax.huggingface.family import Family
 from plmjax.huggingface.keys import Entry, shape_of
 from plmjax.huggingface.weights import Weights, check_besides, in_family, open_weights
@@ -79,7 +79,7 @@ def planned(folder: Path, given_as: str = "--from_huggingface", vocab_file: str 
       UserError: for whatever does not fit.
     """
     described = read_config(folder, given_as)
-    name, family = family_of_type(described.get("model_type", ""))
+    name, family = family_of_settings(described)
     config = family.from_settings(described)
     tokenizer = read_tokenizer(folder, family.model_type)
     if tokenizer.vocab_size > config.vocab_size:

@@ -17,7 +17,7 @@ from plmjax.huggingface.settings import check_fixed, number_fields, with_default
 from plmjax.models import albert, bert, distilbert, electra, ernie, nezha, roberta, roformer
 from plmjax.models.bert import Config
 
-_FIELDS = {
+BERT_FIELDS = {
     "vocab_size": "vocab_size",
     "num_layers": "num_hidden_layers",
     "hidden_size": "hidden_size",
@@ -41,7 +41,7 @@ _DISTILBERT_FIELDS = {
     "initializer_range": "initializer_range",
     "max_positions": "max_position_embeddings",
 }
-_DEFAULTS = {
+BERT_DEFAULTS = {
     "vocab_size": 30522,
     "num_hidden_layers": 12,
     "hidden_size": 768,
@@ -55,7 +55,11 @@ _DEFAULTS = {
     "type_vocab_size": 2,
     "layer_norm_eps": 1e-12,
 }
-_FIXED = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False}
+BERT_FIXED = {
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +79,8 @@ class Kind:
 
 
 def _kind(base: Config, more: Mapping[str, str] | None = None, fixed=None, **defaults: Any) -> Kind:
-    fields = {**_FIELDS, **(more or {})}
-    return Kind(base, fields, _DEFAULTS | defaults, {**_FIXED, **(fixed or {})})
+    fields = {**BERT_FIELDS, **(more or {})}
+    return Kind(base, fields, BERT_DEFAULTS | defaults, {**BERT_FIXED, **(fixed or {})})
 
 
 _EMBEDDING = {"embedding_size": "embedding_size"}
@@ -127,7 +131,7 @@ KINDS = {
     "distilbert": Kind(
         distilbert.PRESETS["base"],
         _DISTILBERT_FIELDS,
-        {theirs: _DEFAULTS[_FIELDS[ours]] for ours, theirs in _DISTILBERT_FIELDS.items()}
+        {theirs: BERT_DEFAULTS[BERT_FIELDS[ours]] for ours, theirs in _DISTILBERT_FIELDS.items()}
         | {"n_layers": 6, "activation": "gelu"},
         {},
         "activation",
@@ -140,7 +144,7 @@ def _to_settings(model_type: str, config: Config) -> dict[str, Any]:
     kind = KINDS[model_type]
     settings = {theirs: getattr(config, ours) for ours, theirs in kind.fields.items()}
     settings[kind.activation] = activations.to_theirs(config.activation)
-    settings |= {key: value for key, value in kind.fixed.items() if key not in _FIXED}
+    settings |= {key: value for key, value in kind.fixed.items() if key not in BERT_FIXED}
     if "embedding_size" in settings:
         settings["embedding_size"] = config.embedding_width
     if model_type == "nezha":

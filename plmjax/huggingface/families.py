@@ -1,10 +1,11 @@
 """Every family that goes to and from Hugging Face."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from plmjax.errors import UserError
-from plmjax.huggingface import bart, bert, gpt, mobilebert, modernbert, t5, xlm, xlnet
+from plmjax.huggingface import bart, bert, gpt, mobilebert, modernbert, t5, xlm, xlnet, yuefu
 from plmjax.huggingface.family import Family
 from plmjax.settings import choose, nearest
 
@@ -22,6 +23,7 @@ FAMILIES: dict[str, tuple[Family, ...]] = {
     "modernbert": (modernbert.FAMILY,),
     "xlnet": (xlnet.FAMILY,),
     "gpt": (gpt.GPT2, gpt.GPT1),
+    "yuefu": (yuefu.FAMILY,),
     "t5": (t5.FAMILY,),
     "bart": (bart.FAMILY,),
 }
@@ -68,21 +70,26 @@ def family_of(name: str, config: Any, architecture: str = "") -> tuple[Family, s
     return family, key
 
 
-def family_of_type(model_type: str) -> tuple[str, Family]:
-    """Our name of the family, and theirs, by the model type of a config.json.
+def family_of_settings(settings: Mapping[str, Any]) -> tuple[str, Family]:
+    """Our name of the family, and theirs, by the fields of a config.json.
 
     Raises:
-      UserError: for one that is not here.
+      UserError: for a model type that is not here.
     """
-    found = {
-        family.model_type: (name, family) for name, some in FAMILIES.items() for family in some
-    }
-    if model_type not in found:
+    named = [(name, family) for name, some in FAMILIES.items() for family in some]
+    model_type = settings.get("model_type", "")
+    fitting = [
+        (name, family)
+        for name, family in named
+        if family.model_type == model_type
+        and all(settings.get(key) == value for key, value in family.says.items())
+    ]
+    if not fitting:
         raise UserError(
             f"config.json has model_type='{model_type}', which plmjax does not have; there are:"
-            f" {', '.join(sorted(found))}"
+            f" {', '.join(sorted({family.model_type for _, family in named}))}"
         )
-    return found[model_type]
+    return max(fitting, key=lambda found: len(found[1].says))
 
 
 _MEANT = {

@@ -26,6 +26,9 @@ class Family:
       tied output table. Where it differs, the model is another one. Where the table of a Config has
       an entry for it, it is none.
     zeros: tensors that files may have and we do not, since they change nothing: all zero.
+    blank: from our Config to the shapes of those of `zeros` that their classes would draw at random
+      if a file had none.
+    says: fields of config.json that tell this family from another of the same model type.
     ignored: regular expressions of names that are no parameters, such as buffers.
     lost: fields of our Config that matter in training alone and have no place in config.json,
       beside those that no family has a place for.
@@ -42,6 +45,8 @@ class Family:
     fits: Callable[[Any], bool] = lambda config: True
     duplicates: Mapping[str, str] = dataclasses.field(default_factory=dict)
     zeros: tuple[str, ...] = ()
+    blank: Callable[[Any], Mapping[str, tuple[int, ...]]] = lambda config: {}
+    says: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     ignored: tuple[str, ...] = (r"\bposition_ids$", r"\btoken_type_ids$")
     lost: tuple[str, ...] = ()
     decoder_starts: tuple[str, ...] = ()

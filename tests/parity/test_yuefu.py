@@ -8,11 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from plmjax.huggingface.encoders import FAMILIES, layer_entries
-from plmjax.huggingface.keys import Entry, dense, norm, shape_of, to_ours
+from plmjax.huggingface.keys import shape_of, to_ours
+from plmjax.huggingface.yuefu import table
 from plmjax.models.gpt import Config, Gpt
 from plmjax.models.yuefu import PRESETS
-from plmjax.nn.stack import subtrees
 from plmjax.objectives.causal_lm import CausalLM
 from tests.compare import deviations, gradient_deviations, leaves
 from tests.requires import need
@@ -35,21 +34,6 @@ CASES = {
 
 def config_of(name: str) -> Config:
     return dataclasses.replace(PRESETS["base"], **CASES[name])
-
-
-def table(config: Config) -> list[Entry]:
-    names = FAMILIES["bert"]
-    entries = [
-        Entry("backbone/token_table/embedding", "bert.embeddings.word_embeddings.weight", "vocab"),
-        Entry("backbone/position_embedding", "bert.embeddings.position_embeddings.weight", "same"),
-        *norm("backbone/embedding_norm", "bert.embeddings.LayerNorm"),
-        *dense("backbone/head/dense", names.head["dense"]),
-        *norm("backbone/head/norm", names.head["norm"]),
-        Entry("backbone/head/output_bias", names.head["output_bias"], "vocab"),
-    ]
-    for path, layers in subtrees(config.layers, config.scan).items():
-        entries += layer_entries(f"backbone/decoder/{path}", names.layer, names.parts, layers)
-    return entries
 
 
 def batch_of(config: Config) -> dict[str, np.ndarray]:
