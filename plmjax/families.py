@@ -27,6 +27,7 @@ from plmjax.models import (
 )
 from plmjax.objectives.bert_pretraining import BertPretraining
 from plmjax.objectives.causal_lm import CausalLM
+from plmjax.objectives.electra import Electra
 from plmjax.objectives.permutation_lm import PermutationLM
 from plmjax.objectives.seq2seq_lm import Seq2SeqLM
 from plmjax.settings import choose, nearest
@@ -81,8 +82,9 @@ OBJECTIVES = {
     "causal_lm": CausalLM,
     "seq2seq_lm": Seq2SeqLM,
     "permutation_lm": PermutationLM,
+    "electra": Electra,
 }
-LIKE: dict[str, str] = {}
+LIKE = {"electra": "bert_pretraining"}
 """Objectives that no family begins with, and the one whose families each of them trains."""
 
 

@@ -52,14 +52,29 @@ class Mean:
 class Loss:
     """What an objective returns for a batch or a part of one.
 
-    The loss is the sum over `terms` of each term's mean: BERT's is the mean over masked positions
-    plus the mean over sentence pairs, which no single weight can express. `metrics` are reported
-    and not differentiated. Keys must not depend on the data; neither may a term's weight depend
-    on the parameters.
+    The loss is the sum over `terms` of each term's mean times its factor: BERT's is the mean over
+    masked positions plus the mean over sentence pairs, which no single weight can express.
+    `metrics` are reported and not differentiated. Keys must not depend on the data; neither may a
+    term's weight depend on the parameters. Terms are reported without their `factors`, which are
+    pairs of a name and a number; a term that is not among them has 1.
     """
 
     terms: dict[str, Mean]
     metrics: dict[str, Mean]
+    factors: tuple[tuple[str, float], ...] = flax.struct.field(pytree_node=False, default=())
+
+    def total(self, weights: Mapping[str, jax.Array] | None = None) -> jax.Array:
+        """The loss, float32 scalar.
+
+        `weights`: each term's, by which its sum is divided, where this is a part of a batch; None
+        for a whole one.
+        """
+        factors = dict(self.factors)
+        means = {
+            name: term.value() if weights is None else Mean(term.sum, weights[name]).value()
+            for name, term in self.terms.items()
+        }
+        return sum(factors.get(name, 1.0) * mean for name, mean in means.items())
 
     def __add__(self, other: "Loss") -> "Loss":
         return jax.tree.map(jnp.add, self, other)

@@ -106,6 +106,32 @@ class Config(TransformerConfig):
         """What predicts masked tokens."""
         return super().masked_lm_head(transform=self.head_transform, **fields)
 
+    def narrower(self, fraction: float) -> "Config":
+        """An encoder as deep, with layers narrower by `fraction` and embeddings of the same width.
+
+        Heads are as wide as here, one at least, and F is 4 D. Source: google-research/electra
+        run_pretraining.py, get_generator_config.
+
+        Raises:
+          UserError: if there is no such width.
+        """
+        width = round(self.hidden_size * fraction)
+        heads = max(1, width // self.head_width)
+        if width < 1 or (width % heads and not self.head_size):
+            raise UserError(
+                f"config.objective.generator_fraction={fraction:g} of config.model.hidden_size="
+                f"{self.hidden_size} is {width}, which does not make {heads} heads; give a fraction"
+                f" that makes a multiple of {self.head_width}, the width of a head"
+            )
+        return dataclasses.replace(
+            self,
+            embedding_size=self.embedding_width,
+            hidden_size=width,
+            num_heads=heads,
+            mlp_size=4 * width,
+            pooler=False,
+        )
+
 
 def _mini(num_layers: int, hidden_size: int) -> Config:
     return Config(
@@ -141,11 +167,29 @@ class Output:
 
 
 class Bert(nn.Module):
-    """The encoder, with its pooler where it has one."""
+    """The encoder, with its pooler where it has one.
+
+    Attributes:
+      config: all there is to know of it.
+      lender: another encoder of the same E, whose embeddings are used; None for own ones.
+    """
 
     config: Config
+    lender: "Bert | None" = None
 
     def setup(self):
+        c = self.config
+        init = bert_normal(c.initializer_range)
+        if self.lender is None:
+            self._own_embeddings()
+        if c.embedding_width != c.hidden_size:
+            axes = (EMBED, WIDTH)
+            self.embedding_projection = dense(c.hidden_size, axes, (WIDTH,), init, c.dtype)
+        self.encoder = Stack(Block, c.layers, c.scan, c.remat, c.groups)
+        if c.pooler:
+            self.pooler = dense(c.hidden_size, (EMBED, WIDTH), (WIDTH,), init, c.dtype)
+
+    def _own_embeddings(self) -> None:
         c = self.config
         init, width = bert_normal(c.initializer_range), c.embedding_width
         self.token_table = TokenTable(
@@ -160,12 +204,11 @@ class Bert(nn.Module):
         self.task_table = table("task_embedding", c.task_types, TYPES)
         self.language_table = table("language_embedding", c.languages, TYPES)
         self.embedding_norm = layer_norm(c.layer_norm_epsilon, c.dtype)
-        if width != c.hidden_size:
-            axes = (EMBED, WIDTH)
-            self.embedding_projection = dense(c.hidden_size, axes, (WIDTH,), init, c.dtype)
-        self.encoder = Stack(Block, c.layers, c.scan, c.remat, c.groups)
-        if c.pooler:
-            self.pooler = dense(c.hidden_size, (EMBED, WIDTH), (WIDTH,), init, c.dtype)
+
+    @nn.nowrap
+    def narrower(self, fraction: float) -> "Bert":
+        """An encoder of `config.narrower(fraction)` that uses the embeddings of this one."""
+        return Bert(self.config.narrower(fraction), lender=self)
 
     def __call__(
         self,
@@ -196,6 +239,31 @@ class Bert(nn.Module):
             table.
         """
         c = self.config
+        of_others = (positions_BL, tasks_BL, languages_BL)
+        embed = (self.lender or self).embedded
+        x_BLD = embed(tokens_BL, token_types_BL, attention_mask_BL, *of_others, train)
+        if c.embedding_width != c.hidden_size:
+            x_BLD = self.embedding_projection(x_BLD)
+        x_BLD = constrain(x_BLD, BATCH, RESIDUAL_LENGTH, WIDTH)
+        visible = Visible(attention_mask_BL, segment_ids_BL, causal=c.causal)
+        hidden_BLD, layers_NBLD = self.encoder(x_BLD, visible, train, all_hidden)
+        if all_hidden:
+            layers_NBLD = jnp.concatenate([x_BLD[None], layers_NBLD])
+        pooled_BD = jnp.tanh(self.pooler(hidden_BLD[:, 0])) if c.pooler else None
+        return Output(hidden_BLD, pooled_BD, layers_NBLD)
+
+    def embedded(
+        self,
+        tokens_BL: jax.Array,
+        token_types_BL: jax.Array,
+        attention_mask_BL: jax.Array,
+        positions_BL: jax.Array | None,
+        tasks_BL: jax.Array | None,
+        languages_BL: jax.Array | None,
+        train: Train,
+    ) -> jax.Array:
+        """The sum of all embeddings after norm and dropout, before a projection: [B, L, E]."""
+        c = self.config
         x_BLE = self.token_table(tokens_BL)
         if self.type_table is not None:
             types = token_types_BL if c.token_types > 1 else jnp.zeros_like(tokens_BL)
@@ -208,16 +276,7 @@ class Bert(nn.Module):
             x_BLE += self.task_table.astype(c.dtype)[tasks]
         if self.language_table is not None and languages_BL is not None:
             x_BLE += self.language_table.astype(c.dtype)[languages_BL]
-        x_BLD = dropout(self.embedding_norm(x_BLE), c.hidden_dropout, self, train)
-        if c.embedding_width != c.hidden_size:
-            x_BLD = self.embedding_projection(x_BLD)
-        x_BLD = constrain(x_BLD, BATCH, RESIDUAL_LENGTH, WIDTH)
-        visible = Visible(attention_mask_BL, segment_ids_BL, causal=c.causal)
-        hidden_BLD, layers_NBLD = self.encoder(x_BLD, visible, train, all_hidden)
-        if all_hidden:
-            layers_NBLD = jnp.concatenate([x_BLD[None], layers_NBLD])
-        pooled_BD = jnp.tanh(self.pooler(hidden_BLD[:, 0])) if c.pooler else None
-        return Output(hidden_BLD, pooled_BD, layers_NBLD)
+        return dropout(self.embedding_norm(x_BLE), c.hidden_dropout, self, train)
 
     def _position_rows(self, mask_BL: jax.Array, positions_BL: jax.Array | None) -> jax.Array:
         first = self.config.first_position

@@ -1,10 +1,8 @@
 """ELECTRA's backbones (Clark et al. 2020), as in google-research/electra modeling.py.
 
 BERT by other values: the exact GELU, no pooler, and in the small sizes narrow embeddings that are
-projected after their norm. `generator` makes the generator of a discriminator.
+projected after their norm. `Config.narrower` makes the generator of a discriminator.
 """
-
-import dataclasses
 
 from plmjax.models import bert
 
@@ -32,15 +30,3 @@ PRESETS = {
 
 GENERATOR_FRACTIONS = {"small": 1 / 4, "base": 1 / 3, "large": 1 / 4}
 """How wide each size's generator is; the released small model's is as wide as itself."""
-
-
-def generator(discriminator: Config, fraction: float) -> Config:
-    """The generator: as deep, narrower by `fraction`, with the discriminator's embeddings."""
-    width = round(discriminator.hidden_size * fraction)
-    return dataclasses.replace(
-        discriminator,
-        embedding_size=discriminator.embedding_width,
-        hidden_size=width,
-        num_heads=max(1, width // 64),
-        mlp_size=4 * width,
-    )

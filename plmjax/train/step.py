@@ -51,8 +51,7 @@ def train_step(
 
     def objective_loss(params: Any, batch: Batch, rows: Any, weights: dict, key: jax.Array):
         loss: Loss = objective.apply({"params": params}, batch, train=rows, rngs={"dropout": key})
-        parts = [term.sum / jnp.maximum(weights[name], 1e-5) for name, term in loss.terms.items()]
-        return sum(parts), loss
+        return loss.total(weights), loss
 
     def gradient(params: Any, *arguments: Any) -> Any:
         result, grads = jax.value_and_grad(objective_loss, has_aux=True)(params, *arguments)
@@ -119,7 +118,7 @@ def evaluation_step(objective: nn.Module) -> Callable[[Any, Batch], Loss]:
     def step(params: Any, batch: Batch) -> Loss:
         batch, overflow = _without_overflow(batch)
         loss = objective.apply({"params": params}, batch, train=False)
-        return Loss(loss.terms, loss.metrics | overflow)
+        return loss.replace(metrics=loss.metrics | overflow)
 
     return step
 

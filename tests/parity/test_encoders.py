@@ -26,7 +26,7 @@ _TINY = _SMALL | {"vocab_size": 120, "hidden_size": 16, "num_heads": 2, "mlp_siz
 _ODD = _SMALL | {"vocab_size": 301, "hidden_size": 60, "num_heads": 5, "mlp_size": 100}
 _DEEP = _TINY | {"num_layers": 5, "num_heads": 4, "mlp_size": 32, "vocab_size": 130}
 SIZES = (5, 21, 4)
-ELECTRA_GENERATOR = electra.generator(electra.PRESETS["base"], electra.GENERATOR_FRACTIONS["base"])
+ELECTRA_GENERATOR = electra.PRESETS["base"].narrower(electra.GENERATOR_FRACTIONS["base"])
 
 
 def _cases() -> dict[tuple[str, str], bert.Config]:
