@@ -216,14 +216,18 @@ class Experiment:
 
     def compiled_masked_logits(self) -> Callable:
         """The jitted logits of a batch: from parameters and batch to float32 [B, M, V]."""
+        return self.compiled_method("masked_logits")
 
-        def logits(params: Any, batch: Mapping[str, jax.Array]) -> jax.Array:
-            return self.objective.apply({"params": params}, batch, method="masked_logits")
+    def compiled_method(self, name: str) -> Callable:
+        """A jitted method of the objective: from parameters and batch to what it returns."""
+
+        def answer(params: Any, batch: Mapping[str, jax.Array]) -> Any:
+            return self.objective.apply({"params": params}, batch, method=name)
 
         shardings = (self.shardings.params, self.batch_sharding)
         # A copy in each process, which can look at its own devices only.
         everywhere = replicated(self.mesh)
-        return self._on_mesh(jax.jit(logits, in_shardings=shardings, out_shardings=everywhere))
+        return self._on_mesh(jax.jit(answer, in_shardings=shardings, out_shardings=everywhere))
 
     @functools.cached_property
     def own_parts(self) -> tuple[tuple[int, ...], int]:

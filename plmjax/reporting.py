@@ -1,13 +1,16 @@
 """The last page of a run: the model on all held-out documents, beside what counting scores."""
 
 import jax
+import numpy as np
 
 from plmjax.data.preparation import PreparedCorpus
 from plmjax.evals import baselines, blanks
 from plmjax.evals.held_out import evaluate
 from plmjax.evals.kneser_ney import KneserNey, kneser_ney_baseline
+from plmjax.evals.ranking import area_under_roc
 from plmjax.evals.report import Report
 from plmjax.experiment import Experiment
+from plmjax.objectives.electra import Electra
 from plmjax.train.state import TrainState
 from plmjax.training import Inputs
 
@@ -31,6 +34,9 @@ def make_report(
     held_out = inputs.held_out.evaluation_batches()
     own = evaluate(plan.compiled_evaluation_step(), state.params, held_out, plan.place)
     others = baseline_scores(plan, corpus, inputs) if compare else {}
+    if isinstance(plan.objective, Electra):
+        own["disc_auc"] = discriminator_area(plan, inputs, state)
+        others["majority"] = {"disc_accuracy": 1.0 - own["replaced"], "disc_auc": 0.5}
     scores = {"this model": own, **others}
     if compare:
         scores = {name: each | inputs.text_measures(each) for name, each in scores.items()}
@@ -58,6 +64,21 @@ def baseline_scores(
         model = KneserNey.of(*text, size, mark)
         scores |= kneser_ney_baseline(model, *inputs.text, objective.predicts)
     return scores
+
+
+def discriminator_area(plan: Experiment, inputs: Inputs, state: TrainState) -> float:
+    """How well ELECTRA's discriminator ranks the tokens of all held-out documents: its ROC's area.
+
+    Tokens are as the generator has changed them.
+    """
+    tell = plan.compiled_method("told")
+    scores, labels = [], []
+    for batch in inputs.held_out.evaluation_batches():
+        told = jax.device_get(tell(state.params, plan.place(batch)))
+        asked = told.weights_BL > 0
+        scores.append(told.logits_BL[asked])
+        labels.append(told.replaced_BL[asked] > 0)
+    return area_under_roc(np.concatenate(scores), np.concatenate(labels))
 
 
 def fill_held_out_blanks(

@@ -7,6 +7,7 @@ from typing import Any
 from etils import epath
 
 FILE = "evaluation.json"
+_RATES = ("accuracy", "auc")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Report:
         """The report for a person: a table, then the sentences."""
         columns = {name: _title(name) for name in self.scores["unigram"]}
         for numbers in self.scores.values():
-            columns |= {name: _title(name) for name in numbers if name.endswith("accuracy")}
+            columns |= {name: _title(name) for name in numbers if name.endswith(_RATES)}
         wide = {name: max(12, len(title)) for name, title in columns.items()}
         width = max(len(name) for name in self.scores)
         lines = ["On held-out documents:", ""]
@@ -60,7 +61,7 @@ class Report:
 
 def _title(name: str) -> str:
     task, _, what = name.partition("_")
-    return f"{task.upper()} {what.replace('_', ' ')}"
+    return f"{task.upper()} {what.replace('_', ' ').replace('auc', 'AUC')}"
 
 
 def _cell(name: str, value: float | None) -> str:

@@ -124,7 +124,10 @@ class Electra(nn.Module):
         return Told(logits_BL, replaced_BL, asked(batch))
 
     def told(self, batch: Batch) -> Told:
-        """What the discriminator says in evaluation of a batch as the generator has changed it."""
+        """What the discriminator says in evaluation of a batch as the generator has changed it.
+
+        `batch` may have keys that are not read.
+        """
         drawn_BM = self._drawn(self._generated(batch, False), batch, False)
         return self.discriminated(batch, drawn_BM, False)
 
