@@ -196,7 +196,7 @@ def run_without_config(
 def _settle_memory() -> None:
     import jax
 
-    from plmjax.parallel.host_memory import keep_freed_memory
+    from plmjax.host_memory import keep_freed_memory
 
     if jax.default_backend() == "cpu":
         keep_freed_memory()
