@@ -11,6 +11,7 @@ from jax.sharding import AbstractMesh, Mesh
 from plmjax.data.batch_form import BatchForm
 from plmjax.errors import UserError
 from plmjax.nn.stack import check_stages
+from plmjax.objectives.span_boundary import SpanBoundary
 from plmjax.parallel.layout import check_batch
 from plmjax.parallel.pipeline import microbatch_count, row_shards, stage_count
 from plmjax.parallel.rules import HEADS, LENGTH, on_mesh, shards
@@ -88,6 +89,18 @@ def check_batch_keys(
         raise UserError(
             f"{made} makes {', '.join(unread)}, which config.objective.name='{name}' does not"
             " read; choose another plan or masking"
+        )
+    _check_places(objective, phase)
+
+
+def _check_places(objective: nn.Module, phase: PhasePlan) -> None:
+    """Raises a UserError if a masking has targets further inside a span than there are places."""
+    asked = phase.data.masking.get("max_span_targets", 0)
+    if isinstance(objective, SpanBoundary) and asked > objective.max_span_targets:
+        raise UserError(
+            f"{phase.where}.masking.max_span_targets={asked} is above config.objective"
+            f".max_span_targets={objective.max_span_targets}, the places in a span that the head"
+            " knows; give both the same number"
         )
 
 

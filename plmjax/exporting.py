@@ -33,7 +33,11 @@ TOKENIZER = "tokenizer"
 """The folder in an imported run's workdir with its tokenizer."""
 
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-_OPTIONAL = {"nsp_head": "the head of sentence pairs", "backbone/pooler": "the pooler"}
+_OPTIONAL = {
+    "nsp_head": "the head of sentence pairs",
+    "sbo_head": "the head of the span-boundary objective",
+    "backbone/pooler": "the pooler",
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,6 +30,7 @@ from plmjax.objectives.causal_lm import CausalLM
 from plmjax.objectives.electra import Electra
 from plmjax.objectives.permutation_lm import PermutationLM
 from plmjax.objectives.seq2seq_lm import Seq2SeqLM
+from plmjax.objectives.span_boundary import SpanBoundary
 from plmjax.settings import choose, nearest
 
 
@@ -83,8 +84,9 @@ OBJECTIVES = {
     "seq2seq_lm": Seq2SeqLM,
     "permutation_lm": PermutationLM,
     "electra": Electra,
+    "span_boundary": SpanBoundary,
 }
-LIKE = {"electra": "bert_pretraining"}
+LIKE = {"electra": "bert_pretraining", "span_boundary": "bert_pretraining"}
 """Objectives that no family begins with, and the one whose families each of them trains."""
 
 

@@ -1,6 +1,6 @@
 """BERT's pretraining objective: masked language modelling and a label of the sentence pair."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -80,7 +80,10 @@ class BertPretraining(nn.Module):
             embeddings `languages` int [B, L].
           train: whether dropout is on, and for which rows; needs the rng `dropout`.
         """
-        output, logits_BMV = self._encode(batch, train)
+        return self._loss(batch, *self._encode(batch, train))
+
+    def _loss(self, batch: Batch, output: Any, logits_BMV: jax.Array) -> Loss:
+        """The loss, from what the backbone has made of the batch and the head's logits."""
         weights_BM = batch["masked_weights"]
         loss, accuracy = cross_entropy(logits_BMV, batch["masked_targets"], weights_BM)
         terms, metrics = {"mlm": loss}, {"mlm_accuracy": accuracy}
@@ -145,9 +148,7 @@ class BertPretraining(nn.Module):
             **{f"{key}_BL": batch[key] for key in self._read_by_token if key in batch},
             train=train,
         )
-        picked_BMD = jnp.take_along_axis(
-            output.hidden_BLD, batch["masked_positions"][:, :, None], axis=1
-        )
+        picked_BMD = states_at(output.hidden_BLD, batch["masked_positions"])
         return output, self.mlm_head(picked_BMD, self.backbone.token_table)
 
     @staticmethod
@@ -160,3 +161,8 @@ class BertPretraining(nn.Module):
         true_BL, rows = batch["tokens"].copy(), np.nonzero(used)[0]
         true_BL[rows, positions[used]] = batch["masked_targets"][used]
         return true_BL[rows, np.maximum(positions[used] - 1, 0)], batch["masked_targets"][used]
+
+
+def states_at(hidden_BLD: jax.Array, positions_BM: jax.Array) -> jax.Array:
+    """The hidden states at some positions of each row: [B, M, D]."""
+    return jnp.take_along_axis(hidden_BLD, positions_BM[:, :, None], axis=1)
