@@ -24,6 +24,7 @@ PLANS = (
     ("configs/roberta.py:large", "v4:4x4x4"),
     ("configs/albert.py:xxlarge", "v4:4x4x4"),
     ("configs/electra.py:large", "v4:4x4x4"),
+    ("configs/spanbert.py:large", "v4:4x4x4"),
     ("configs/xlnet.py:large", "v4:4x4x4"),
     ("configs/bart.py:large", "v4:4x4x4"),
     ("configs/t5.py:11b", "v4:4x4x4"),

@@ -27,6 +27,7 @@ ARGUMENTS = {
     "gpt.py": [*gpt.PRESETS, "megatron-8b", "cpm-2.6b", "gpt2-small,seq_len=512"],
     "nezha.py": [*nezha.PRESETS, "large-zh,masking=whole_word"],
     "roberta.py": ["base", "large"],
+    "spanbert.py": ["base", "large", "demo"],
     "t5.py": [*t5.PRESETS],
     "xlnet.py": [*xlnet.PRESETS],
     "yuefu.py": [
