@@ -12,7 +12,7 @@ from plmjax.decoding.generation import Generator
 from plmjax.decoding.scoring import Score, Scorer, kind_of
 from plmjax.decoding.settings import DecodingConfig
 from plmjax.errors import UserError
-from plmjax.evals.in_context.perplexity import TextLikelihood, windows
+from plmjax.evals.in_context.perplexity import InOrder, TextLikelihood, orders, windows
 from plmjax.evals.in_context.prompts import Piece
 from plmjax.loaded import Loaded
 
@@ -27,7 +27,7 @@ class Model:
 
     def __init__(self, loaded: Loaded, rows: int = 16):
         self.loaded, self.rows = loaded, rows
-        begin, frame = _framing(loaded)
+        begin, frame = framing_of(loaded)
         self.scorer = Scorer(
             *(loaded.objective, loaded.params, loaded.mesh, loaded.rules),
             begin=begin,
@@ -76,20 +76,65 @@ class Model:
           UserError: for an empty text, or a model that is no decoder.
         """
         if self.kind != "decoder":
+            instead = "; name a model of gpt"
+            if self.kind == "encoder":
+                instead = " but in an order; give --order=left, right or random"
             raise UserError(
-                f"--model={self.loaded.path} is no decoder, and has no perplexity of a text; name"
-                " a model of gpt"
+                f"--model={self.loaded.path} is no decoder, and has no perplexity of a text"
+                f"{instead}"
             )
-        ids = self._encoded([text])[text]
-        if not len(ids):
-            raise UserError("the text is empty, and has no perplexity; give one with words in it")
+        ids = self._ids_of(text)
         pairs = [
             (ids[max(first, 0) : scored], ids[scored:end])
             for first, scored, end in windows(len(ids), self.scorer.longest, stride)
         ]
         total = sum(score.total for score in self.scorer.scores(pairs))
-        sizes = len(text.split()), len(text), len(text.encode())
-        return TextLikelihood(total, len(ids), *sizes)
+        return _likelihood(total, len(ids), text)
+
+    def in_order(self, text: str, asked: InOrder) -> list[TextLikelihood]:
+        """How likely a masked language model finds a whole text, told in an order: one each draw.
+
+        The text is cut into windows, none of which knows of another. Each of their tokens is told
+        from those before it in the order, all others being masked (PMLM, Liao et al. 2020).
+
+        Raises:
+          UserError: for an empty text, a model that fills in no blanks, or too long a window.
+        """
+        if self.kind != "encoder":
+            raise UserError(
+                f"--order={asked.order} is of models that fill in blanks, and --model="
+                f"{self.loaded.path} is of the family {self.loaded.family}, which tells a text from"
+                " the left; leave it out"
+            )
+        ids, size = self._ids_of(text), asked.window or self.window
+        if size > self._room:
+            raise UserError(
+                f"--window={size} is more than the {self._room} tokens of text that the model reads"
+                " at once; give less"
+            )
+        totals = np.zeros(asked.draws if asked.order == "random" else 1)
+        for number, first in enumerate(range(0, len(ids), size)):
+            part = ids[first : first + size].tolist()
+            drawn = orders(len(part), asked.order, asked.draws, asked.seed, number)
+            scores = self.scorer.in_order([(part, order.tolist()) for order in drawn])
+            totals += [score.total for score in scores]
+        return [_likelihood(float(total), len(ids), text) for total in totals]
+
+    @property
+    def window(self) -> int:
+        """The tokens of text of a row as the model was trained, of one that fills in blanks."""
+        trained = self.loaded.settings.data.seq_len - sum(map(len, self.scorer.frame))
+        return min(trained, self._room)
+
+    @property
+    def _room(self) -> int:
+        return self.scorer.longest - sum(map(len, self.scorer.frame))
+
+    def _ids_of(self, text: str) -> np.ndarray:
+        ids = self._encoded([text])[text]
+        if not len(ids):
+            raise UserError("the text is empty, and has no perplexity; give one with words in it")
+        return ids
 
     def written(
         self, prompts: Sequence[str], stop: Sequence[str], **decoding: object
@@ -194,7 +239,11 @@ class Model:
         return pairs
 
 
-def _framing(loaded: Loaded) -> tuple[tuple[int, ...], tuple[tuple[int, ...], tuple[int, ...]]]:
+def _likelihood(total: float, tokens: int, text: str) -> TextLikelihood:
+    return TextLikelihood(total, tokens, len(text.split()), len(text), len(text.encode()))
+
+
+def framing_of(loaded: Loaded) -> tuple[tuple[int, ...], tuple[tuple[int, ...], tuple[int, ...]]]:
     """What a text begins with, and what surrounds a source or a text with a blank."""
     framing, tokenizer = loaded.framing, loaded.tokenizer
     begin = () if framing.begin is None else (framing.begin,)

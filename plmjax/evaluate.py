@@ -15,6 +15,10 @@
                    every token is the model's first choice after those before
 --stride=N         of perplexity: tokens scored in each window, the others of it being context;
                    without, windows do not overlap
+--order=left|right|random    of perplexity, by a model that fills in blanks: each token is told from
+                   those before it in the order, all others masked
+--orders=N         of --order=random: orders drawn for each window (default 1), by --seed
+--window=N         of --order: tokens told together (default: as many as the model was trained on)
 --refuse_long      stop at a prompt longer than the model; without, it is cut from the left
 --batch_size=N     texts at once (default 16)
 --dtype=float32|bfloat16   that the model computes in (default: as it was trained)
@@ -51,6 +55,9 @@ WORDS = flags.DEFINE_string("words", "", "A text whose words are scrambled.")
 BEAMS = flags.DEFINE_integer("beams", 0, "Of answers that are written.", lower_bound=0)
 BY_LIKELIHOOD = flags.DEFINE_bool("by_likelihood", False, "Score answers in place of writing.")
 STRIDE = flags.DEFINE_integer("stride", 0, "Tokens scored in each window.", lower_bound=0)
+ORDER = flags.DEFINE_enum("order", None, ["left", "right", "random"], "Of perplexity.")
+ORDERS = flags.DEFINE_integer("orders", 1, "Orders drawn for each window.", lower_bound=1)
+WINDOW = flags.DEFINE_integer("window", 0, "Tokens told together.", lower_bound=0)
 REFUSE = flags.DEFINE_bool("refuse_long", False, "Stop at a prompt longer than the model.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Texts at once.", lower_bound=1)
 DTYPE = flags.DEFINE_string("dtype", "", "float32 or bfloat16.")
@@ -81,6 +88,7 @@ def main(rest: Sequence[str]) -> int:
         raise UserError("--task and --lm_eval exclude each other; give one of them")
     tasks = [name if name.startswith(_TEXT) else splits.find_task(name) for name in TASK.value]
     shots = _shots(SHOTS.value)
+    _check_order(tasks)
     if MODEL.value is None:
         raise UserError("--model is missing, for example --model=runs/quickstart")
     mesh = parsed_mesh(MESH.value)
@@ -129,17 +137,37 @@ def _check(tasks: Sequence, shots: Sequence[int]) -> None:
             splits.check_shots(task, data, count)
 
 
+def _check_order(tasks: Sequence) -> None:
+    """Raises a UserError for flags of an order that would do nothing."""
+    found = flags.FLAGS
+    if ORDER.value is None:
+        given = [name for name in ("orders", "window") if found[name].present]
+        if given:
+            raise UserError(f"--{given[0]} does nothing without --order; give --order=random too")
+        return
+    if not tasks or not all(isinstance(task, str) for task in tasks):
+        raise UserError(f"--order={ORDER.value} is of --task=perplexity:FILE alone; leave it out")
+    if STRIDE.value:
+        raise UserError("--stride with --order has no meaning; give --window=N")
+    if found["orders"].present and ORDER.value != "random":
+        raise UserError(f"--orders with --order={ORDER.value}, of which there is one; leave it out")
+
+
 def _run(model: Any, tasks: Sequence, shots: Sequence[int]) -> tuple[list, list]:
     from plmjax import evaluating
 
     if BY_LIKELIHOOD.value:
         tasks = [_scored(task) for task in tasks]
-    options = _options()
+    options, in_order = _options(), None
+    if ORDER.value is not None:
+        from plmjax.evals.in_context.perplexity import InOrder
+
+        in_order = InOrder(ORDER.value, ORDERS.value, SEED.value, WINDOW.value)
     rows, records = [], []
     for task in tasks:
         if isinstance(task, str):
             file = task.removeprefix(_TEXT)
-            found = [evaluating.text_perplexity(model, file, STRIDE.value, say)]
+            found = [evaluating.text_perplexity(model, file, STRIDE.value, say, in_order)]
         else:
             found = evaluating.evaluate(model, task, shots, options, say)
         for some_rows, some_records in found:

@@ -1,5 +1,6 @@
 """A model on tasks in context: finding the task, drawing examples, asking, counting."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 from plmjax.asking import Model
 from plmjax.errors import UserError
 from plmjax.evals.in_context.answers import measured
-from plmjax.evals.in_context.perplexity import TextLikelihood
+from plmjax.evals.in_context.perplexity import InOrder, TextLikelihood
 from plmjax.evals.in_context.prompts import Example, Piece, prompt
 from plmjax.evals.in_context.results import Row, mean_row
 from plmjax.evals.in_context.splits import Options, check_shots, drawn, splits
@@ -54,12 +55,23 @@ def evaluate(
 
 
 def text_perplexity(
-    model: Model, file: str, stride: int, say: Callable[[str], None]
+    model: Model,
+    file: str,
+    stride: int,
+    say: Callable[[str], None],
+    in_order: InOrder | None = None,
 ) -> tuple[list[Row], list[Record]]:
     """Perplexities of a text file, or of the field `text` of JSON lines, each a text of its own.
 
+    Args:
+      model: who is asked.
+      file: its name.
+      stride: tokens scored in each window; not read with `in_order`.
+      say: hears what the text is.
+      in_order: how a model that fills in blanks is asked; None for a decoder.
+
     Raises:
-      UserError: for a file that is missing or empty.
+      UserError: for a file that is missing or empty, or a model that is not asked so.
     """
     path = Path(file).expanduser()
     if path.suffix == ".jsonl":
@@ -67,23 +79,43 @@ def text_perplexity(
         texts = [_text_of(item) for item in items]
     else:
         texts = [read_text(path, "--task=perplexity")]
-    found = [model.of_text(text, stride) for text in texts]
-    total = sum(found[1:], found[0])
-    longest = model.scorer.longest
+    if in_order:
+        found = [model.in_order(text, in_order) for text in texts]
+        windows = f"windows of {in_order.window or model.window} tokens, each told alone"
+    else:
+        found = [[model.of_text(text, stride)] for text in texts]
+        longest = model.scorer.longest
+        windows = f"windows of {longest} tokens, {min(stride or longest, longest)} scored in each"
+    # Of each draw of orders, of all texts.
+    totals = [sum(some[1:], some[0]) for some in zip(*found, strict=True)]
+    total = totals[0]
     say(
         f"{file}: {len(texts)} texts, {total.tokens:,} tokens, {total.words:,} words between white"
-        f" space, {total.characters:,} characters, {total.bytes:,} bytes; windows of {longest}"
-        f" tokens, {min(stride or longest, longest)} scored in each"
+        f" space, {total.characters:,} characters, {total.bytes:,} bytes; {windows}"
     )
-    counts = (total.tokens, total.words, total.characters, total.bytes, total.bytes)
-    name = f"perplexity:{path.name}"
-    figures = zip(total.figures().items(), counts, strict=True)
-    rows = [Row(name, None, key, value, None, count) for (key, value), count in figures]
-    return rows, [{"task": name, **_of_text(one)} for one in found]
+    name = f"perplexity:{path.name}" + (f" {in_order.order}" if in_order else "")
+    records = [{"task": name, **_of_text(some)} for some in found]
+    return _perplexity_rows(name, totals), records
 
 
-def _of_text(one: TextLikelihood) -> Record:
-    return {"logprob": one.total, **{k: v for k, v in vars(one).items() if k != "total"}}
+def _perplexity_rows(name: str, totals: Sequence[TextLikelihood]) -> list[Row]:
+    """Figures of the mean over draws, and the standard error of it."""
+    mean = dataclasses.replace(totals[0], total=math.fsum(t.total for t in totals) / len(totals))
+    counts = (mean.tokens, mean.words, mean.characters, mean.bytes, mean.bytes)
+    rows = []
+    for (key, value), count in zip(mean.figures().items(), counts, strict=True):
+        error = None
+        if len(totals) > 1:
+            error = mean_row(name, None, key, [total.figures()[key] for total in totals]).error
+        rows.append(Row(name, None, key, value, error, count))
+    return rows
+
+
+def _of_text(draws: Sequence[TextLikelihood]) -> Record:
+    sizes = {key: value for key, value in vars(draws[0]).items() if key != "total"}
+    if len(draws) == 1:
+        return {"logprob": draws[0].total, **sizes}
+    return {"logprobs": [draw.total for draw in draws], **sizes}
 
 
 def _text_of(item: Item) -> str:

@@ -17,6 +17,13 @@
 --beams=N --n_best=N --length_penalty=A --early_stopping=estimate|full|never    a beam search
 --repetition_penalty=X --taken_penalty=X --no_repeat_ngram=N
 
+--order=left|right|random|2,0,1    writes with a model that fills in blanks (bert, roberta, nezha,
+                   albert, ...), in this order: prompts are texts with [MASK] where it writes;
+                   [MASK]*12 is twelve of them. It draws of the best 40; --nosample for the best
+--slots=N          of prompts without [MASK]: a text of N tokens, the words spread over it; without
+                   a prompt a text of N tokens
+--tokens_per_step=N    blanks that are filled at once (default 1)
+
 --json             a JSON line for each text: prompt, text, tokens, finished (end, stop or length)
 --logprobs         with the log-probability of each token
 --batch_size=N     texts at once (default 16)
@@ -32,13 +39,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
 
 from plmjax import cli
 from plmjax.data.poetry.asking import asked, joined
+from plmjax.decoding import orders
 from plmjax.decoding.settings import DecodingConfig
 from plmjax.errors import UserError
 from plmjax.parallel.mesh import MeshConfig, parsed_mesh
@@ -47,6 +55,9 @@ MODEL = flags.DEFINE_string("model", None, "A run's workdir or a folder of Huggi
 PROMPT = flags.DEFINE_multi_string("prompt", [], "A text to go on with.")
 PROMPTS = flags.DEFINE_string("prompts", "", "A file with a prompt in each line.")
 POEM = flags.DEFINE_multi_string("poem", [], "form=FORM, and theme=, acrostic=, tune= or first=.")
+ORDER = flags.DEFINE_string("order", "", "left, right, random or a permutation of the blanks.")
+SLOTS = flags.DEFINE_integer("slots", 0, "Tokens of a text without [MASK].", lower_bound=0)
+TOKENS_PER_STEP = flags.DEFINE_integer("tokens_per_step", 1, "Blanks at once.", lower_bound=1)
 STOP = flags.DEFINE_multi_string("stop", [], "A text that ends what is written.")
 AS_JSON = flags.DEFINE_bool("json", False, "Print JSON lines.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Texts at once.", lower_bound=1)
@@ -79,6 +90,7 @@ def main(rest: Sequence[str]) -> int:
         raise UserError(f"'{rest[0]}' after -- has no meaning here; leave it out")
     if MODEL.value is None:
         raise UserError("--model is missing, for example --model=runs/gpt_demo-english")
+    order = _order()
     if POEM.value:
         return _write_poems()
     config, mesh = decoding_config(), parsed_mesh(MESH.value)
@@ -88,10 +100,12 @@ def main(rest: Sequence[str]) -> int:
     from plmjax import prompts, writing
 
     given = prompts.given(PROMPT.value, PROMPTS.value)
+    if SLOTS.value and not given:
+        given = [prompts.Prompt("--slots", "")]
     is_asked = not given and sys.stdin is not None and sys.stdin.isatty()
     if not given and not is_asked:
         given = prompts.piped()
-    writer = writing.Writer(_loaded(mesh), config, STOP.value, BATCH_SIZE.value)
+    writer = _writer(order, config, mesh)
     if is_asked:
         _open_session(writer)
     elif AS_JSON.value:
@@ -102,6 +116,43 @@ def main(rest: Sequence[str]) -> int:
     else:
         writing.show_all(writer, given, show)
     return 0
+
+
+def _order() -> str | tuple[int, ...]:
+    """--order, which draws as the released code where flags do not say otherwise; or nothing."""
+    if ORDER.value:
+        for name in ("poem", "stop", "beams"):
+            if flags.FLAGS[name].present:
+                raise UserError(f"--{name} with --order has no meaning; leave one of them out")
+        found = orders.parsed_order(ORDER.value)
+        _begin_as(orders.RELEASED)
+        return found
+    for name in ("slots", "tokens_per_step"):
+        if flags.FLAGS[name].present:
+            raise UserError(
+                f"--{name} is of writing with a model that fills in blanks; give --order=random too"
+            )
+    return ""
+
+
+def _begin_as(released: Mapping[str, Any]) -> None:
+    """Gives the flags of draws that are not given these values; none of them with --nosample."""
+    given = flags.FLAGS
+    if not (given["sample"].present and not given["sample"].value):
+        for name, value in released.items():
+            given[name].value = given[name].value if given[name].present else value
+
+
+def _writer(order: str | tuple[int, ...], config: DecodingConfig, mesh: MeshConfig) -> Any:
+    loaded = _loaded(mesh)
+    if not order:
+        from plmjax.writing import Writer
+
+        return Writer(loaded, config, STOP.value, BATCH_SIZE.value)
+    from plmjax.filling import BlankWriter
+
+    sizes = TOKENS_PER_STEP.value, SLOTS.value, BATCH_SIZE.value
+    return BlankWriter(loaded, config, order, *sizes)
 
 
 def _write_poems() -> int:
@@ -116,10 +167,7 @@ def _write_poems() -> int:
         )
     from plmjax.asked_poems import RELEASED, PoemWriter
 
-    given = flags.FLAGS
-    if not (given["sample"].present and not given["sample"].value):
-        for name, value in RELEASED.items():
-            given[name].value = given[name].value if given[name].present else value
+    _begin_as(RELEASED)
     config, mesh = decoding_config(), parsed_mesh(MESH.value)
     writer = PoemWriter(_loaded(mesh), config, BATCH_SIZE.value)
     seeds = [config.seed if one.seed is None else one.seed for one in poems]

@@ -161,10 +161,15 @@ def load_asked(path: str, dtype: str, mesh: MeshConfig) -> Loaded:
 
 def check_writes(loaded: Loaded) -> None:
     """Raises a UserError if a model is none that writes texts."""
+    if loaded.objective.fills_blanks:
+        raise UserError(
+            f"--model={loaded.path} is of the family {loaded.family}, which fills in blanks: write"
+            " with it by --order=left, right or random, or name a model of gpt, t5 or bart"
+        )
     if not isinstance(loaded.objective, CausalLM | Seq2SeqLM):
         raise UserError(
-            f"--model={loaded.path} is of the family {loaded.family}, which fills in blanks and"
-            " does not write on; name a model of gpt, t5 or bart"
+            f"--model={loaded.path} is of the family {loaded.family}, which does not write on; name"
+            " a model of gpt, t5 or bart"
         )
 
 

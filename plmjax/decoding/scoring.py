@@ -7,15 +7,15 @@ context is too long, follows EleutherAI/lm-evaluation-harness (lm_eval/models/hu
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from plmjax.decoding.told import decoder, encoder, encoder_decoder
 from plmjax.errors import UserError
 from plmjax.parallel.rules import (
     RULES,
@@ -155,6 +155,21 @@ class Scorer:
             )
         return self._scored([self._masked(*text, hide_rest=hide_rest) for text in texts])
 
+    def in_order(self, texts: Sequence[tuple[Tokens, Sequence[int]]]) -> list[Score]:
+        """The log-likelihood of whole texts in an order, by a masked language model.
+
+        Each token is told from those before it in the order, all others being masked (PMLM, Liao et
+        al. 2020); this is not the pseudo-log-likelihood of `cloze`.
+
+        Args:
+          texts: ids without special ones, and a permutation of their places; in its order stand the
+            log-probabilities.
+
+        Raises:
+          UserError: for an empty text or one that is too long.
+        """
+        return self._scored([self._uncovered(*text) for text in texts])
+
     def _continuation(self, context: Tokens, text: Tokens) -> "_Row":
         self._check(text)
         before = [*self.frame[0], *context] or list(self.begin)
@@ -193,6 +208,15 @@ class Scorer:
             hidden = end - place if hide_rest else 1
             tokens[place : place + hidden] = [self.mask] * hidden
             rows.append(_Row(tokens, [place], [whole[place]], cut=cut + lost))
+        return rows
+
+    def _uncovered(self, text: Tokens, order: Sequence[int]) -> list["_Row"]:
+        self._check(text)
+        left, right = self.frame
+        shown, rows = [*left, *[self.mask] * len(text), *right], []
+        for place in order:
+            rows.append(_Row(tuple(shown), [len(left) + place], [text[place]]))
+            shown[len(left) + place] = text[place]
         return rows
 
     def _check(self, text: Tokens) -> None:
@@ -275,13 +299,13 @@ class Scorer:
 
     @functools.cached_property
     def _compiled(self) -> Any:
-        ask = {"decoder": _decoder, "encoder_decoder": _encoder_decoder, "encoder": _encoder}
+        ask = {"decoder": decoder, "encoder_decoder": encoder_decoder, "encoder": encoder}
 
-        def told(params: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        def run(params: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
             return self.objective.apply({"params": params}, batch, method=ask[self.kind])
 
         # A copy in each process, which can look at its own devices only.
-        return jax.jit(told, out_shardings=replicated(self.mesh))
+        return jax.jit(run, out_shardings=replicated(self.mesh))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -317,58 +341,3 @@ def _padded(rows: Sequence[Tokens], size: int, length: int, pad: int) -> dict[st
         mask_BL[number, : len(row)] = 1
     mask_BL[len(rows) :, 0] = 1  # so that rows that are only padding have something to attend to
     return {"tokens": tokens_BL, "attention_mask": mask_BL}
-
-
-def _decoder(objective: nn.Module, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    output = objective.backbone(batch["tokens"], batch["attention_mask"], train=False)
-    return _of_hidden(objective, output.hidden_BLD, batch)
-
-
-def _encoder_decoder(objective: nn.Module, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    output = objective.backbone(
-        batch["source_tokens"],
-        batch["source_attention_mask"],
-        batch["tokens"],
-        batch["attention_mask"],
-        train=False,
-    )
-    return _of_hidden(objective, output.hidden_BLD, batch)
-
-
-def _of_hidden(
-    objective: nn.Module, hidden_BLD: jax.Array, batch: Batch
-) -> tuple[jax.Array, jax.Array]:
-    # The head runs where something is asked, which after a long context is little.
-    picked_BMD = jnp.take_along_axis(hidden_BLD, batch["places"][:, :, None], axis=1)
-    return told_of(objective.backbone.logits(picked_BMD), batch["targets"])
-
-
-def _encoder(objective: nn.Module, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    zeros_BL = jnp.zeros_like(batch["tokens"])
-    known: Mapping[str, jax.Array] = {
-        "tokens": batch["tokens"],
-        "attention_mask": batch["attention_mask"],
-        "token_types": zeros_BL,
-        "languages": zeros_BL,
-        "masked_positions": batch["places"],
-    }
-    keys = objective.batch_keys()
-    asked = {key: array for key, array in known.items() if key in keys}
-    return told_of(objective.masked_logits(asked), batch["targets"])
-
-
-def told_of(logits_BMV: jax.Array, targets_BM: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Each target's log-probability, and whether it is the likeliest, the first of equals.
-
-    Args:
-      logits_BMV: float32, the vocabulary's padding never the highest.
-      targets_BM: int ids.
-
-    Returns:
-      float32 [B, M] and bool [B, M].
-    """
-    # By comparison and not by lookup, which would gather a vocabulary that is split over devices.
-    is_target_BMV = jnp.arange(logits_BMV.shape[-1]) == targets_BM[:, :, None]
-    of_target_BM = jnp.where(is_target_BMV, logits_BMV, 0.0).sum(-1)
-    logprobs_BM = of_target_BM - jax.nn.logsumexp(logits_BMV, axis=-1)
-    return logprobs_BM, logits_BMV.argmax(-1) == targets_BM

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from plmjax.decoding.scoring import Scorer, bucket, told_of
+from plmjax.decoding.scoring import Scorer, bucket
+from plmjax.decoding.told import told_of
 from plmjax.errors import UserError
 from plmjax.families import FAMILIES, OBJECTIVES
 from plmjax.huggingface.keys import shape_of, to_ours

@@ -4,6 +4,8 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 
 def windows(tokens: int, longest: int, stride: int = 0) -> Iterator[tuple[int, int, int]]:
     """Which tokens are predicted together, and from which on: (first read, first scored, end).
@@ -25,6 +27,36 @@ def windows(tokens: int, longest: int, stride: int = 0) -> Iterator[tuple[int, i
         first, end = end, min(end + stride, tokens)
         # The last token is predicted and not read.
         yield end - 1 - longest, first, end
+
+
+@dataclasses.dataclass(frozen=True)
+class InOrder:
+    """How a masked language model is asked for the likelihood of a text.
+
+    order: left, right or random. draws: random orders of each window. seed: of these.
+    window: tokens told together; 0 for as many as the model was trained on.
+    """
+
+    order: str
+    draws: int = 1
+    seed: int = 0
+    window: int = 0
+
+
+def orders(tokens: int, order: str, draws: int, seed: int, window: int) -> list[np.ndarray]:
+    """In which orders the tokens of a window are told, one after the other.
+
+    Args:
+      tokens: of the window.
+      order: left, right or random.
+      draws: how many random ones; of the others there is one.
+      seed, window: of the draws.
+    """
+    left = np.arange(tokens)
+    if order != "random":
+        return [left if order == "left" else left[::-1]]
+    random = np.random.default_rng((seed, window))
+    return [random.permutation(tokens) for _ in range(draws)]
 
 
 @dataclasses.dataclass(frozen=True)
