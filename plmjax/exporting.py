@@ -25,7 +25,7 @@ from plmjax.huggingface.keys import shape_of
 from plmjax.model_card import model_card
 from plmjax.settings import choose, from_config
 from plmjax.train.checkpoints import newest_state
-from plmjax.train.parameters import StoredParameters
+from plmjax.train.parameters import RenamedParameters, StoredParameters
 from plmjax.train.workdir import Workdir
 
 DTYPES = {"float32": "F32", "bfloat16": "BF16"}
@@ -37,6 +37,8 @@ _OPTIONAL = {
     "nsp_head": "the head of sentence pairs",
     "sbo_head": "the head of the span-boundary objective",
     "backbone/pooler": "the pooler",
+    "generator": "the generator",
+    "discriminator_head": "the discriminator's head",
 }
 
 
@@ -51,7 +53,7 @@ class Run:
     record: Mapping[str, Any]
     config: Any
     tokenizer: Tokenizer
-    parameters: StoredParameters
+    parameters: StoredParameters | RenamedParameters
     step: int
     state: epath.Path
 
@@ -59,6 +61,11 @@ class Run:
     def family_name(self) -> str:
         """Ours."""
         return self.record["config"]["model"]["family"]
+
+    @property
+    def is_electra(self) -> bool:
+        """Whether there are a generator and a discriminator, which is the backbone."""
+        return self.record["config"]["objective"]["name"] == "electra"
 
 
 def export(
@@ -87,6 +94,9 @@ def export(
     target = new_folder(folder, "--to_huggingface")
     run = open_run(workdir, say)
     family, key = _family(run, architecture)
+    if run.is_electra and key == "language_model":
+        run = generator_of(run)
+        _family(run, architecture)  # which may have no place for this one
     table = family.table(run.config, key)
     _check_heads(run, family.classes[key], [entry.ours for entry in table])
     settings = config_json(run, family, family.classes[key], dtype)
@@ -154,12 +164,28 @@ def _family(run: Run, architecture: str) -> tuple[Family, str]:
     """Hugging Face's family, and the class with all heads that the run has."""
     if not architecture and getattr(run.tokenizer, "style", "") == "xlm_r":
         # The same model under another name, which decides the tokenizer's class.
-        architecture = "XLMRobertaForMaskedLM" * (run.family_name == "roberta")
+        kind = "Model" if run.is_electra else "ForMaskedLM"
+        architecture = f"XLMRoberta{kind}" * (run.family_name == "roberta")
     family, key = family_of(run.family_name, run.config, architecture)
+    if not key and run.is_electra:
+        key = "discriminator" if "discriminator" in family.classes else "model"
     if not key:
         has_all = "pretraining" in family.classes and _pairs(run) == 2
         key = "pretraining" if has_all else "language_model"
     return family, key
+
+
+def generator_of(run: Run) -> Run:
+    """ELECTRA's generator as the masked language model that it is, with the shared embeddings."""
+    fraction = run.record["config"]["objective"]["generator_fraction"]
+    others = ("backbone/encoder/", "backbone/embedding_projection/", "backbone/pooler/")
+    kept = {
+        re.sub("^generator/", "backbone/", path): path
+        for path in run.parameters.shapes
+        if not path.startswith((*others, "discriminator_head/"))
+    }
+    parameters = RenamedParameters(run.parameters, kept)
+    return dataclasses.replace(run, config=run.config.narrower(fraction), parameters=parameters)
 
 
 def _pairs(run: Run) -> int:

@@ -30,6 +30,8 @@ def loader_of(objective: str, key: str) -> tuple[str, str]:
     """
     if key == "model":
         return "feature-extraction", "AutoModel"
+    if key == "discriminator":
+        return "feature-extraction", "AutoModelForPreTraining"
     if key == "pretraining":
         return "fill-mask", "AutoModelForPreTraining"
     return _LANGUAGE_MODELS.get(objective, _MASKED)

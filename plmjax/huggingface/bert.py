@@ -187,6 +187,8 @@ def _table(name: str, config: Config, key: str) -> list[Entry]:
     names = encoders.FAMILIES[name]
     if key == "model":
         return encoders.backbone_table(names, config)
+    if key == "discriminator":
+        return encoders.discriminator_table(names, config)
     if key == "language_model":
         # Their classes with this head alone have no pooler.
         config = dataclasses.replace(config, pooler=False)
@@ -198,6 +200,8 @@ def _family(name: str, classes: str, model_type: str = "", pretraining: bool = F
     kept = {"model": f"{classes}Model", "language_model": f"{classes}ForMaskedLM"}
     if pretraining:
         kept["pretraining"] = f"{classes}ForPreTraining"
+    if names.discriminator:
+        kept["discriminator"] = f"{classes}ForPreTraining"
     bias = names.head["output_bias"]
     decoder = bias.removesuffix("bias") + "decoder."
     table = f"{names.embeddings}.word_embeddings.weight"

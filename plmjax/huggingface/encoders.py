@@ -229,19 +229,3 @@ def discriminator_table(names: Names, config: Config) -> list[Entry]:
     entries, head = backbone_table(names, config), "discriminator_head"
     entries += dense(f"{head}/dense", f"{names.discriminator}.dense")
     return entries + dense(f"{head}/score", f"{names.discriminator}.dense_prediction")
-
-
-def generator_table(names: Names, config: Config) -> list[Entry]:
-    """The entries of ELECTRA's generator beside its discriminator, whose embeddings it has.
-
-    Args:
-      names: of the family.
-      config: of the generator.
-    """
-    own = ("backbone/encoder/", "backbone/embedding_projection/")
-    return [
-        dataclasses.replace(entry, ours="generator/" + entry.ours.removeprefix("backbone/"))
-        if entry.ours.startswith(own)
-        else entry
-        for entry in masked_lm_table(names, config)
-    ]

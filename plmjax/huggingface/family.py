@@ -13,7 +13,8 @@ class Family:
 
     model_type: of config.json.
     classes: their model classes, by what they hold: `model` the backbone alone, `language_model`
-      with the head over the vocabulary, and where there is one `pretraining` with all heads.
+      with the head over the vocabulary, and where there is one `pretraining` with all heads, or
+      `discriminator` with the head that tells replaced tokens.
     prefix: of the backbone's tensors in the classes with a head, `bert.`; `model` has none.
     to_settings: from our Config to the fields of config.json, the tokenizer's ids left out. What
       they have no place for may get lost: `families.family_of` checks that nothing does.

@@ -6,7 +6,7 @@ The files are those of `plmjax.train.checkpoints`; only who reads and writes the
 import asyncio
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -73,6 +73,26 @@ class StoredParameters:
         }
         spec = {"driver": "zarr", "kvstore": kvstore, "recheck_cached_data": "open"}
         return ts.open(spec, read=True, open=True, context=self._context).result()
+
+
+@dataclasses.dataclass(frozen=True)
+class RenamedParameters:
+    """Some of the parameters in a checkpoint, by other paths.
+
+    stored: all of them. paths: from the new path to the stored one.
+    """
+
+    stored: StoredParameters
+    paths: Mapping[str, str]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """By new path."""
+        return {new: self.stored.shapes[old] for new, old in self.paths.items()}
+
+    def read(self, path: str, index: int | None = None) -> np.ndarray:
+        """As of StoredParameters."""
+        return self.stored.read(self.paths[path], index)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from plmjax.huggingface.encoders import FAMILIES, discriminator_table, generator_table
+from plmjax.huggingface.encoders import FAMILIES, discriminator_table, masked_lm_table
 from plmjax.huggingface.keys import shape_of, to_ours
 from plmjax.models.bert import Bert
 from plmjax.models.electra import PRESETS
@@ -73,10 +73,11 @@ def tree(name: str, tensors_of):
         {key: x.numpy().copy() for key, x in tensors_of(model).items()}
         for model in their_models(name)
     )
-    theirs = to_ours(generator, generator_table(names, narrow), shape_of(narrow))
-    return jax.tree.map(lambda x: x, theirs | {"backbone": {}}) | to_ours(
-        discriminator, discriminator_table(names, config), shape_of(config)
-    )
+    theirs = to_ours(generator, masked_lm_table(names, narrow), shape_of(narrow))
+    own = [key for key in theirs["backbone"] if key in ("encoder", "embedding_projection")]
+    theirs["generator"] = {key: theirs["backbone"][key] for key in own}
+    table = discriminator_table(names, config)
+    return theirs | to_ours(discriminator, table, shape_of(config))
 
 
 @functools.cache
