@@ -26,6 +26,7 @@ ARGUMENTS = {
     "gpt_demo.py": ["english", "chinese"],
     "gpt.py": [*gpt.PRESETS, "megatron-8b", "cpm-2.6b", "gpt2-small,seq_len=512"],
     "nezha.py": [*nezha.PRESETS, "large-zh,masking=whole_word"],
+    "pmlm.py": ["base-r", "base-a", "base-r,max_rate=0.5", "demo", "demo-a"],
     "roberta.py": ["base", "large"],
     "spanbert.py": ["base", "large", "demo"],
     "t5.py": [*t5.PRESETS],

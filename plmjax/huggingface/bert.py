@@ -217,6 +217,7 @@ def _family(name: str, classes: str, model_type: str = "", pretraining: bool = F
             f"{decoder}bias": bias,
             f"{bias.removesuffix('bias')}weight": table,
         },
+        lost=("scale_scores",),  # the queries make up for it
     )
 
 

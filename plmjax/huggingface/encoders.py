@@ -174,13 +174,16 @@ def backbone_table(names: Names, config: Config) -> list[Entry]:
     if config.embedding_width != config.hidden_size:
         entries += dense(f"{root}/embedding_projection", names.projection)
     for path, layers in subtrees(config.layers, config.scan, config.groups).items():
-        entries += layer_entries(f"{root}/encoder/{path}", names.layer, names.parts, layers)
+        ours = f"{root}/encoder/{path}"
+        entries += layer_entries(ours, names.layer, names.parts, layers, config.scale_scores)
     if config.pooler and names.pooler:
         entries += dense(f"{root}/pooler", names.pooler)
     return entries
 
 
-def layer_entries(ours: str, theirs: str, parts: Mapping[str, str], layers: Layers) -> list[Entry]:
+def layer_entries(
+    ours: str, theirs: str, parts: Mapping[str, str], layers: Layers, scaled: bool = True
+) -> list[Entry]:
     """The entries of a layer: norms, projections to and from heads, and other projections.
 
     Args:
@@ -188,6 +191,7 @@ def layer_entries(ours: str, theirs: str, parts: Mapping[str, str], layers: Laye
       theirs: their prefix of the layer; with `{}` for its number, if that is not in `parts`.
       parts: our names to theirs.
       layers: the layer's number, or those of the layers that are stacked.
+      scaled: whether our scores are divided by the root of K, as theirs are.
     """
     entries = []
     for part, name in parts.items():
@@ -198,6 +202,8 @@ def layer_entries(ours: str, theirs: str, parts: Mapping[str, str], layers: Laye
         kind = "dense"
         if part.startswith("attention/"):
             kind = "from_heads" if part.endswith("output") else "to_heads"
+            if part.endswith("query") and not scaled:
+                kind = "to_unscaled_heads"
         entries += dense(path, name, layers, kind)
     return entries
 

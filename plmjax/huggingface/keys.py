@@ -83,6 +83,12 @@ def _rows_padded(x: np.ndarray, shape: Shape) -> np.ndarray:
     return np.concatenate([x, np.zeros((extra, *x.shape[1:]), x.dtype)])
 
 
+def _root(shape: Shape) -> np.float32:
+    return np.float32(shape.head_size) ** np.float32(0.5)
+
+
+_BIASES = {"to_heads": "head_bias", "to_unscaled_heads": "unscaled_head_bias"}
+
 # From theirs to ours, and back. torch's Linear is [out, in].
 TRANSFORMS: dict[str, tuple[Callable, Callable]] = {
     "same": (lambda x, s: x, lambda x, s: x),
@@ -102,6 +108,16 @@ TRANSFORMS: dict[str, tuple[Callable, Callable]] = {
         lambda x, s: x.T.reshape(-1, s.num_heads, s.head_size),
         lambda x, s: x.reshape(len(x), -1).T,
     ),
+    # Queries whose scores are not divided by the root of K: theirs are that much larger, so that
+    # after the division the scores are the same.
+    "to_unscaled_heads": (
+        lambda x, s: x.T.reshape(-1, s.num_heads, s.head_size) / _root(s),
+        lambda x, s: x.reshape(len(x), -1).T * _root(s),
+    ),
+    "unscaled_head_bias": (
+        lambda x, s: x.reshape(s.num_heads, s.head_size) / _root(s),
+        lambda x, s: x.reshape(-1) * _root(s),
+    ),
     "head_bias": (lambda x, s: x.reshape(s.num_heads, s.head_size), lambda x, s: x.reshape(-1)),
     "from_heads": (
         lambda x, s: x.T.reshape(s.num_heads, s.head_size, -1),
@@ -119,8 +135,7 @@ def dense(
     """A projection; `kind` is that of the kernel."""
     entries = [Entry(f"{ours}/kernel", f"{theirs}.weight", kind, layers)]
     if bias:
-        kind = "head_bias" if kind == "to_heads" else "same"
-        entries.append(Entry(f"{ours}/bias", f"{theirs}.bias", kind, layers))
+        entries.append(Entry(f"{ours}/bias", f"{theirs}.bias", _BIASES.get(kind, "same"), layers))
     return entries
 
 

@@ -45,6 +45,7 @@ class Config(TransformerConfig):
     embedding_size: E, where embeddings are narrower and projected to D (ALBERT, ELECTRA); 0 for D.
     languages: rows of the table of language embeddings (XLM); 0 for no table.
     groups: how many groups of layers share their parameters (ALBERT); 0 for no sharing.
+    scale_scores: whether scores are divided by the root of K; those of u-PMLM-A are not.
     causal: whether a token sees only itself and those before it (XLM's CLM).
     pooler: whether there is a projection of the first position.
     head_transform: whether hidden states go through a projection before the head's table; XLM's do
@@ -61,6 +62,7 @@ class Config(TransformerConfig):
     languages: int = 0
     embedding_size: int = 0
     groups: int = 0
+    scale_scores: bool = True
     causal: bool = False
     pooler: bool = True
     head_transform: bool = True
@@ -100,7 +102,8 @@ class Config(TransformerConfig):
     def layers(self) -> tuple[LayerSettings, ...]:
         """What each layer is."""
         rotary = {"rotary_base": self.rotary_base, "rotary_neighbours": self.rotary_base > 0}
-        return (self.layer(max_relative=self.max_relative, **rotary),) * self.num_layers
+        fields = {"max_relative": self.max_relative, "scale_scores": self.scale_scores, **rotary}
+        return (self.layer(**fields),) * self.num_layers
 
     def masked_lm_head(self, **fields: Any) -> MaskedLMHead:
         """What predicts masked tokens."""

@@ -1,0 +1,49 @@
+"""The demos of configs/pmlm.py, a few steps of them, and what they write in any order."""
+
+import json
+
+import pytest
+
+from tests.run import tiny, verb
+
+SMALL = (
+    "--config.train.steps=4",
+    "--config.optimizer.warmup_steps=2",
+    "--config.model.hidden_size=16",
+    "--config.model.mlp_size=32",
+    "--config.model.num_layers=2",
+    "--config.model.dtype=float32",
+    "--config.data.seq_len=32",
+    "--config.data.batch_size=4",
+    "--config.corpus.vocab_size=300",
+    "--config.corpus.held_out=0.2",
+)
+
+
+@pytest.mark.parametrize("size", ["demo", pytest.param("demo-a", marks=pytest.mark.slow)])
+def test_a_demo_trains_writes_and_is_asked_in_orders(tmp_path, size):
+    tiny.write_text(tmp_path / "text.txt")
+    done = verb.forked(
+        f"--config=configs/pmlm.py:{size}",
+        f"--workdir={tmp_path}/run",
+        f"--config.corpus.source=text:{tmp_path}/text.txt",
+        f"--config.corpus.cache_dir={tmp_path}/cache",
+        *SMALL,
+    )
+    assert done.code == 0, done.err
+    config = json.loads((tmp_path / "run" / "run.json").read_text())["config"]
+    assert config["data"]["masking"]["name"] == "probabilistic"
+    assert config["model"]["scale_scores"] == (size == "demo")
+    scores = json.loads((tmp_path / "run" / "evaluation.json").read_text())["scores"]
+    assert {"this model", "unigram", "bigram"} <= set(scores)
+    model = f"--model={tmp_path}/run"
+    done = verb.forked(model, "--order=random", "--slots=30", "--json", verb="generate")
+    assert done.code == 0, done.err
+    line = json.loads(done.out)
+    assert sorted(line["order"]) == list(range(30)) == list(range(len(line["tokens"])))
+    (tmp_path / "few.txt").write_text("The river follows the engine.")
+    task = f"--task=perplexity:{tmp_path}/few.txt"
+    done = verb.forked(model, task, "--order=left", "--json", verb="evaluate")
+    assert done.code == 0, done.err
+    # After four steps it knows next to nothing, of a vocabulary of 300.
+    assert 30 < json.loads(done.out.splitlines()[0])["value"] < 3000
