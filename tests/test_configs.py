@@ -22,6 +22,9 @@ ARGUMENTS = {
     "albert.py": [*albert.PRESETS],
     "bart.py": [*bart.PRESETS],
     "bert_lamb.py": ["large", "large,phase=2", "base,phase=1"],
+    "bert_wwm.py": [
+        *("bert-wwm", "bert-wwm-ext", "roberta-wwm-ext", "roberta-wwm-ext-large", "demo")
+    ],
     "electra.py": ["small", "base", "large", "demo"],
     "gpt_demo.py": ["english", "chinese"],
     "gpt.py": [*gpt.PRESETS, "megatron-8b", "cpm-2.6b", "gpt2-small,seq_len=512"],
