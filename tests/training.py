@@ -9,18 +9,25 @@ from plmjax.families import FAMILIES, OBJECTIVES
 from plmjax.models import bert
 from tests.batches import bert_batch, causal_batch, permutation_batch, seq2seq_batch
 
+SETTINGS = {"electra": {"generator_fraction": 0.5}}
+"""What tests set of an objective."""
+
 
 def objective_of(family: str, config: Any) -> nn.Module:
-    """The first objective of the family, with the label of pairs where there is a pooler."""
-    found, labels = FAMILIES[family], {}
-    if found.objective == "bert_pretraining":
-        labels = {"labels": 2 if config.pooler else 0}
-    return OBJECTIVES[found.objective](found.module(config), **labels)
+    """The first objective of the family, with the label of pairs where there is a pooler.
+
+    `family`: a name, or one with another objective that trains it, `electra by electra`.
+    """
+    family, _, name = family.partition(" by ")
+    found, settings = FAMILIES[family], SETTINGS.get(name, {})
+    if (name or found.objective) == "bert_pretraining":
+        settings = {"labels": 2 if config.pooler else 0}
+    return OBJECTIVES[name or found.objective](found.module(config), **settings)
 
 
 def batch_of(family: str, config: Any, size: int, length: int, targets: int, seed: int = 0):
     """A batch for it: `targets` is how many are masked, of those that are masked at all."""
-    kind = FAMILIES[family].objective
+    kind = FAMILIES[family.partition(" by ")[0]].objective
     if kind == "causal_lm":
         return causal_batch(config, size, length, seed)
     if kind == "seq2seq_lm":

@@ -42,6 +42,7 @@ QUICK = {
         "gpt / data 2, tensor 2, sequence 2 / 1",
         "t5 / tensor 8 / 1",
         "xlnet / fsdp 8 / 1",
+        "electra by electra / fsdp 4, tensor 2 / 2",
     ),
 }
 LAYER = "backbone/encoder/layers"
@@ -177,9 +178,9 @@ def axes_without_rule(boxed: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("scan", [True, False], ids=["scanned", "unscanned"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "electra by electra"])
 def test_every_axis_of_every_parameter_has_a_rule(family, scan):
-    for preset in FAMILIES[family].presets.values():
+    for preset in FAMILIES[family.partition(" by ")[0]].presets.values():
         # Written out, layers take their time, and six have all that is special of any.
         layers = preset.num_layers if scan else min(preset.num_layers, 6)
         config = dataclasses.replace(preset, scan=scan, num_layers=layers)
