@@ -7,7 +7,8 @@
   python -m plmjax.main --config=configs/pmlm.py:base-r --config.corpus.store=STORE
 
 The argument is base-r (u-PMLM-R, NEZHA's relative positions up to 127), base-a (u-PMLM-A, a
-position table), or demo and demo-a, the two on the quickstart's text in minutes on two cores.
+position table), or demo and demo-a, the two on the quickstart's text and at its size, which are not
+measured to their end yet.
 
 Published: BERT-base, cased, with sentence pairs of 128 tokens and the share uniform in (0, 1), on
 Wikipedia and BooksCorpus; max_predictions as long as the sequence, without which no share of 1 is
