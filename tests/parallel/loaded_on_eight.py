@@ -21,8 +21,10 @@ import jax
 
 from plmjax.decoding.generation import Generator
 from plmjax.decoding.settings import DecodingConfig
+from plmjax.filling import BlankWriter
 from plmjax.loaded import load_model
 from plmjax.parallel.mesh import MeshConfig
+from plmjax.prompts import Prompt
 
 WAYS = {
     "drawn": DecodingConfig(max_new_tokens=9, sample=True, top_p=0.9, samples=2, seed=3),
@@ -54,15 +56,28 @@ def written(folder: str, way: str, mesh: MeshConfig, is_watched: bool) -> dict[s
     return {"tokens": [[list(one.tokens) for one in some] for some in found], **shares}
 
 
+def filled(folder: str, mesh: MeshConfig) -> dict[str, Any]:
+    """The same of a model that fills in blanks, in any order."""
+    loaded = load_model(folder, mesh=mesh)
+    config = DecodingConfig(sample=True, top_k=9, samples=3, seed=3)
+    writer = BlankWriter(loaded, config, "random", tokens_per_step=2)
+    texts = writer.write([Prompt("one", "[MASK]*9"), Prompt("two", "a [MASK]*5 b")])
+    return {"tokens": [list(one.tokens) for one in texts], "params": share(loaded.params)}
+
+
 def compared(case: str) -> dict[str, Any]:
     folder, way, sizes = case.split(" / ")
     mesh = MeshConfig(**{name: int(size) for name, size in json.loads(sizes).items()})
-    on_mesh = written(folder, way, mesh, is_watched=way != "beams")
+    if way == "filled":
+        on_mesh = filled(folder, mesh)
+    else:
+        on_mesh = written(folder, way, mesh, is_watched=way != "beams")
     jax.clear_caches()
     devices = jax.devices
     try:
         jax.devices = lambda: devices()[:1]  # as if there were but one
-        alone = written(folder, way, MeshConfig(), is_watched=False)
+        one = MeshConfig()
+        alone = filled(folder, one) if way == "filled" else written(folder, way, one, False)
     finally:
         jax.devices = devices
     return {"alone": alone, "on_mesh": on_mesh}

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from plmjax import importing
+from tests.huggingface import small
 from tests.huggingface.writers import saved
 
 ROOT = Path(__file__).parents[2]
 CASES = {
     "a run draws": ("gpt2-run", "drawn", {"data": 2, "fsdp": 2, "tensor": 2}),
+    "blanks are filled": ("bert", "filled", {"data": 2, "fsdp": 2, "tensor": 2}),
     "files search": ("bart", "beams", {"data": 1, "fsdp": 4, "tensor": 2}),
 }
 
@@ -21,6 +23,7 @@ CASES = {
 def test_tokens_are_those_of_one_device_and_each_has_its_part(tmp_path):
     for name in ("gpt2", "bart"):
         saved(name, tmp_path / name)
+    small.saved("bert", "pretraining", tmp_path / "bert")
     importing.import_model(str(tmp_path / "gpt2"), str(tmp_path / "gpt2-run"), lambda _: None)
     cases = {
         name: f"{tmp_path / model} / {way} / {json.dumps(mesh)}"
