@@ -44,6 +44,18 @@ def bert_batch(
     }
 
 
+def with_sides(batch: dict[str, np.ndarray], places: int, seed: int) -> dict[str, np.ndarray]:
+    """The batch with the keys of the span-boundary objective: two of three slots are targets."""
+    rng, slots = np.random.default_rng(seed), batch["masked_positions"]
+    weights_BM = batch["masked_weights"] * (rng.random(slots.shape) < 2 / 3)
+    return batch | {
+        "sbo_left": np.maximum(slots - 1, 0),
+        "sbo_right": np.minimum(slots + 1, batch["tokens"].shape[1] - 1),
+        "sbo_index": rng.integers(places, size=slots.shape, dtype=np.int32),
+        "sbo_weights": weights_BM.astype(np.float32),
+    }
+
+
 def causal_batch(config: gpt.Config, size: int, length: int, seed: int) -> dict[str, np.ndarray]:
     """`size` rows of up to `length` tokens; each but the last has the next as its target."""
     rng = np.random.default_rng(seed)

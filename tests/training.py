@@ -7,7 +7,7 @@ import numpy as np
 
 from plmjax.families import FAMILIES, OBJECTIVES
 from plmjax.models import bert
-from tests.batches import bert_batch, causal_batch, permutation_batch, seq2seq_batch
+from tests.batches import bert_batch, causal_batch, permutation_batch, seq2seq_batch, with_sides
 
 SETTINGS = {"electra": {"generator_fraction": 0.5}}
 """What tests set of an objective."""
@@ -27,7 +27,8 @@ def objective_of(family: str, config: Any) -> nn.Module:
 
 def batch_of(family: str, config: Any, size: int, length: int, targets: int, seed: int = 0):
     """A batch for it: `targets` is how many are masked, of those that are masked at all."""
-    kind = FAMILIES[family.partition(" by ")[0]].objective
+    family, _, name = family.partition(" by ")
+    kind = FAMILIES[family].objective
     if kind == "causal_lm":
         return causal_batch(config, size, length, seed)
     if kind == "seq2seq_lm":
@@ -40,7 +41,7 @@ def batch_of(family: str, config: Any, size: int, length: int, targets: int, see
         del batch["label"], batch["label_weights"]
     if config.languages:
         batch["languages"] = batch["tokens"] % config.languages
-    return batch
+    return with_sides(batch, places=15, seed=seed) if name == "span_boundary" else batch
 
 
 def spec_of(family: str, config: Any, size: int, length: int, targets: int) -> dict:

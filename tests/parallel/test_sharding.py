@@ -43,6 +43,7 @@ QUICK = {
         "t5 / tensor 8 / 1",
         "xlnet / fsdp 8 / 1",
         "electra by electra / fsdp 4, tensor 2 / 2",
+        "bert by span_boundary / fsdp 4, tensor 2 / 2",
     ),
 }
 LAYER = "backbone/encoder/layers"
@@ -178,7 +179,7 @@ def axes_without_rule(boxed: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("scan", [True, False], ids=["scanned", "unscanned"])
-@pytest.mark.parametrize("family", [*FAMILIES, "electra by electra"])
+@pytest.mark.parametrize("family", [*FAMILIES, "electra by electra", "bert by span_boundary"])
 def test_every_axis_of_every_parameter_has_a_rule(family, scan):
     for preset in FAMILIES[family.partition(" by ")[0]].presets.values():
         # Written out, layers take their time, and six have all that is special of any.
