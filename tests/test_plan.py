@@ -146,6 +146,8 @@ def test_what_does_not_fit_ends_with_exit_code_1_and_the_change_that_would():
     ],
 )
 def test_a_mistake_is_one_line(arguments, said):
+    if "--topology=v4:2x2x1" in arguments:
+        need("libtpu", "pip install -r requirements-ci.txt")
     done = plan("--config=configs/bert.py:tiny", *arguments)
     assert done.returncode == 2
     assert said in done.stderr
