@@ -214,7 +214,9 @@ MISTAKES = [
         ("position_embedding_type='relative_key'",),
         {"position_embedding_type": "relative_key"},
     ),
-    Mistake("decoder", ("is_decoder=True",), {"is_decoder": True}),
+    # A decoder is Yuefu, which tells no pairs.
+    Mistake("decoder", ("no place for the tensor cls.seq_relationship",), {"is_decoder": True}),
+    Mistake("cross", ("add_cross_attention=True",), {"add_cross_attention": True}),
     Mistake(
         "heads", ("hidden_size=16 is not divisible", "num_heads=3"), {"num_attention_heads": 3}
     ),
