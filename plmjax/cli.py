@@ -198,6 +198,7 @@ def _settle_memory() -> None:
 
     from plmjax.host_memory import keep_freed_memory
 
+    # For the machines of which `plmjax` could not tell, before jax, that they compute on the CPU.
     if jax.default_backend() == "cpu":
         keep_freed_memory()
     _keep_compiled()

@@ -10,7 +10,7 @@ import optax
 
 from plmjax.errors import UserError
 from plmjax.nn.heads import DiscriminatorHead
-from plmjax.objectives.bert_pretraining import BertPretraining
+from plmjax.objectives.bert_pretraining import BertPretraining, states_at
 from plmjax.objectives.token_prediction import cross_entropy
 from plmjax.types import Batch, Loss, Mean, Spec, Train
 
@@ -137,9 +137,7 @@ class Electra(nn.Module):
 
     def _generated(self, batch: Batch, train: Train) -> jax.Array:
         output = self._encoded(self.generator, batch, batch["tokens"], train)
-        picked_BMD = jnp.take_along_axis(
-            output.hidden_BLD, batch["masked_positions"][:, :, None], axis=1
-        )
+        picked_BMD = states_at(output.hidden_BLD, batch["masked_positions"])
         return self.mlm_head(picked_BMD, self.backbone.token_table)
 
     def _encoded(self, encoder: nn.Module, batch: Batch, tokens_BL: jax.Array, train: Train):
