@@ -24,6 +24,7 @@ Meant for 64 chips, TPU v4:4x4x4: data parallel.
 """
 
 from plmjax.data.batch_form import masking_config, plan_config
+from plmjax.demo import CHINESE, more_masks_first, small
 from plmjax.experiment import default_config
 from plmjax.settings import choose, parse_argument
 
@@ -75,28 +76,4 @@ def words(size):
 
 def demo():
     """As configs/quickstart.py, in Chinese and by whole words."""
-    config = words("tiny")
-    config.corpus.source = "sample:people_daily"
-    config.corpus.vocab_size = 4096
-
-    config.model.num_layers = 3
-    config.model.initializer_range = 0.05
-    config.model.hidden_dropout = 0.0
-    config.model.attention_dropout = 0.0
-    config.model.dtype = "auto"
-
-    config.data.seq_len = 64
-    config.data.batch_size = 16
-    config.data.masking.mask_rate = 0.3
-    config.phases.published_masks = {"start": 0.85, "masking": {"mask_rate": 0.15}}
-
-    config.optimizer.name = "lamb_google"
-    config.optimizer.learning_rate = 4e-3
-    config.optimizer.warmup_fraction = 0.05
-    config.optimizer.schedule = "linear"
-
-    config.train.steps = 8000
-    config.train.log_every = 100
-    config.evaluation.every = 1000
-    config.checkpoint.every = 1000
-    return config
+    return more_masks_first(small(words("tiny"), CHINESE))

@@ -20,6 +20,7 @@ Meant for 64 chips, TPU v4:4x4x4: data parallel, large in `accumulate` parts.
 """
 
 from plmjax.data.batch_form import masking_config, plan_config
+from plmjax.demo import small
 from plmjax.experiment import default_config
 from plmjax.families import objective_config
 from plmjax.models.electra import GENERATOR_FRACTIONS
@@ -64,34 +65,10 @@ def get_config(argument=None):
 
 def demo():
     """As configs/quickstart.py but for the objective; the generator is as wide as the other."""
-    config = default_config("electra", "small")
+    config = small(default_config("electra", "small"))
     config.objective = objective_config("electra", generator_fraction=1.0)
-    config.corpus.source = "sample:pydoc"
-    config.corpus.vocab_size = 4096
-
-    config.model.vocab_size = 0  # the tokenizer's
-    config.model.num_layers = 3
-    config.model.hidden_size = 128
     config.model.embedding_size = 0
-    config.model.num_heads = 2
-    config.model.mlp_size = 512
-    config.model.initializer_range = 0.05
-    config.model.hidden_dropout = 0.0
-    config.model.attention_dropout = 0.0
-    config.model.dtype = "auto"
-
-    config.data.seq_len = 64
-    config.data.batch_size = 16
     config.data.plan = plan_config("electra_segments")
     config.data.masking = masking_config("electra", mask_rate=0.25)
-
-    config.optimizer.name = "lamb_google"
-    config.optimizer.learning_rate = 4e-3
-    config.optimizer.warmup_fraction = 0.05
-    config.optimizer.schedule = "linear"
-
     config.train.steps = 6000
-    config.train.log_every = 100
-    config.evaluation.every = 1000
-    config.checkpoint.every = 1000
     return config

@@ -25,6 +25,7 @@ authors' model for writing has. Meant for 64 chips, TPU v4:4x4x4: data parallel.
 """
 
 from plmjax.data.batch_form import masking_config, plan_config
+from plmjax.demo import small
 from plmjax.experiment import default_config
 from plmjax.settings import choose, parse_argument
 
@@ -62,30 +63,6 @@ def get_config(argument=None):
 
 
 def _demo(config):
-    """The same small: as the quickstart's BERT, in whose file it says why."""
-    config.corpus.source = "sample:pydoc"
-    config.corpus.vocab_size = 4096
-    config.corpus.lowercase = True
-
-    config.model.num_layers = 3
-    config.model.hidden_size = 128
-    config.model.num_heads = 2
-    config.model.mlp_size = 512
-    config.model.initializer_range = 0.05
-    config.model.hidden_dropout = 0.0
-    config.model.attention_dropout = 0.0
-
-    config.data.seq_len = 64
-    config.data.batch_size = 16
-    config.data.plan = plan_config("doc_sentences")
-
-    config.optimizer.name = "lamb_google"
-    config.optimizer.learning_rate = 4e-3
-    config.optimizer.schedule = "linear"
-    config.optimizer.warmup_steps = 400
-
-    config.train.steps = 8000
-    config.train.log_every = 100
-    config.evaluation.every = 1000
-    config.checkpoint.every = 1000
+    """The same at the quickstart's size, in lower case."""
+    small(config).data.plan = plan_config("doc_sentences")
     return config

@@ -22,6 +22,7 @@ Meant for 64 chips, TPU v4:4x4x4: data parallel.
 """
 
 from plmjax.data.batch_form import masking_config, plan_config
+from plmjax.demo import small
 from plmjax.experiment import default_config
 from plmjax.families import objective_config
 from plmjax.settings import choose, parse_argument
@@ -67,28 +68,7 @@ def spans(family, size):
 
 def demo():
     """As configs/quickstart.py but for the objective, and spans of up to 5 words."""
-    config = spans("bert", "tiny")
-    config.corpus.source = "sample:pydoc"
-    config.corpus.vocab_size = 4096
-
-    config.model.num_layers = 3
-    config.model.initializer_range = 0.05
-    config.model.hidden_dropout = 0.0
-    config.model.attention_dropout = 0.0
-    config.model.dtype = "auto"
+    config = small(spans("bert", "tiny"))
     config.objective.place_width = 32
-
-    config.data.seq_len = 64
-    config.data.batch_size = 16
     config.data.masking.max_words = 5
-
-    config.optimizer.name = "lamb_google"
-    config.optimizer.learning_rate = 4e-3
-    config.optimizer.warmup_fraction = 0.05
-    config.optimizer.schedule = "linear"
-
-    config.train.steps = 8000
-    config.train.log_every = 100
-    config.evaluation.every = 1000
-    config.checkpoint.every = 1000
     return config
