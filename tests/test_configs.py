@@ -25,6 +25,7 @@ ARGUMENTS = {
     "bert_wwm.py": [
         *("bert-wwm", "bert-wwm-ext", "roberta-wwm-ext", "roberta-wwm-ext-large", "demo")
     ],
+    "ernie.py": ["base", "demo"],
     "electra.py": ["small", "base", "large", "demo"],
     "gpt_demo.py": ["english", "chinese"],
     "gpt.py": [*gpt.PRESETS, "megatron-8b", "cpm-2.6b", "gpt2-small,seq_len=512"],
@@ -109,6 +110,7 @@ PARAMETERS = {
     "albert.py:xxlarge": 223_158_450,
     "bart.py:large": 406_291_456,
     "xlnet.py:large": 360_300_800,
+    "ernie.py:base": 100_477_778,
     "t5.py:11b": 11_307_321_344 - 28 * 1024,  # its table is published with 28 rows of padding
     "gpt.py:gpt2-xl": 1_557_611_200,
     "gpt.py:cpm-large": 2_597_073_920,

@@ -14,12 +14,12 @@ from plmjax.data.arrays import is_remote
 from plmjax.data.cleaning import Cleaning, report
 from plmjax.data.formats import Unit, documents
 from plmjax.data.merging import merge
+from plmjax.data.phrases import dictionary_bytes
 from plmjax.data.progress import Reporter
 from plmjax.data.sources import Source
 from plmjax.data.text_settings import TextSettings, open_annotator, sampled_units, settings_digest
 from plmjax.data.tokenising import Job, sentences_of
 from plmjax.data.tokenizers import Tokenizer, load_tokenizer
-from plmjax.data.tokenizers.base import read_file
 from plmjax.errors import UserError
 
 PARTS = "parts"
@@ -241,8 +241,7 @@ def _tokenizer(
 def _made_from(work: Work, units: Sequence[Unit], given: Tokenizer | None) -> str:
     """Hex digest of all that decides the tokenizer and the annotator."""
     dictionaries = [
-        read_file(path, "dictionary") if path else b""
-        for path in (work.text.phrases, work.text.entities)
+        dictionary_bytes(path) if path else b"" for path in (work.text.phrases, work.text.entities)
     ]
     if given:
         return settings_digest(work.text.segmenter, dictionaries, given.digest)

@@ -7,6 +7,7 @@ import re
 
 import ahocorasick_rs
 
+from plmjax.data.samples import SAMPLES
 from plmjax.data.tokenizers.base import read_file
 from plmjax.errors import UserError
 
@@ -64,7 +65,7 @@ def read_dictionary(path: str | os.PathLike) -> Dictionary:
     Raises:
       UserError: where the file is missing, not UTF-8, or has no entry.
     """
-    content = read_file(path, "dictionary (a text file, an entry a line)")
+    content = dictionary_bytes(path)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -76,6 +77,23 @@ def read_dictionary(path: str | os.PathLike) -> Dictionary:
     if not dictionary.entries:
         raise UserError(f"{path} has no entries; give a dictionary with an entry a line")
     return dictionary
+
+
+def dictionary_bytes(path: str | os.PathLike) -> bytes:
+    """The file of a dictionary; of `sample:NAME` the names that are marked in that text.
+
+    Raises:
+      UserError: where there is none, or it cannot be read.
+    """
+    kind, _, name = str(path).partition(":")
+    if kind != "sample":
+        return read_file(path, "dictionary (a text file, an entry a line)")
+    entries = SAMPLES[name]().entities() if name in SAMPLES else []
+    if not entries:
+        raise UserError(
+            f"{path} has no names marked; give the path of a dictionary, or sample:people_daily"
+        )
+    return "".join(f"{entry}\t\n" for entry in entries).encode()
 
 
 def _entry(line: str) -> str:

@@ -15,10 +15,11 @@ from etils import epath
 from plmjax.data import manifest
 from plmjax.data.building import Hands, Work, build_store
 from plmjax.data.merging import SPLITS
+from plmjax.data.phrases import read_dictionary
 from plmjax.data.progress import Reporter
 from plmjax.data.sources import Source, open_source
 from plmjax.data.store import SplitReader
-from plmjax.data.text_settings import TextSettings
+from plmjax.data.text_settings import DICTIONARIES, TextSettings
 from plmjax.data.tokenizers import CASED, Tokenizer, load_tokenizer, stand_in_tokenizer
 from plmjax.errors import UserError
 
@@ -40,6 +41,8 @@ class CorpusConfig:
       vocab_size: size of the tokenizer to train; not used with `vocab_file`.
       lowercase: whether text is lower-cased and stripped of accents, where the kind has a choice:
         `wordpiece`, `xlnet` and `albert`.
+      phrases, entities: files of what belongs together beyond words, one a line; empty for none,
+        and `sample:people_daily` for the names that are marked in that text.
       held_out: share of the documents, picked by their content, that is never trained on.
     """
 
@@ -50,6 +53,8 @@ class CorpusConfig:
     vocab_file: str = ""
     vocab_size: int = 4096
     lowercase: bool = True
+    phrases: str = ""
+    entities: str = ""
     held_out: float = 0.05
 
     def __post_init__(self):
@@ -65,6 +70,8 @@ class CorpusConfig:
             tokenizer_path=self.vocab_file,
             vocab_size=self.vocab_size,
             lowercase=str(self.lowercase).lower() if self.tokenizer in CASED else "",
+            phrases=self.phrases,
+            entities=self.entities,
         )
 
 
@@ -184,7 +191,10 @@ def _folder_name(config: CorpusConfig, source: Source) -> str:
     given = given_tokenizer(config)
     kind = "" if config.tokenizer == "wordpiece" else f"{config.tokenizer} "
     vocabulary = given.digest if given else f"{kind}{config.vocab_size} {config.lowercase}"
-    parts = (manifest.FORMAT, source.fingerprint(), vocabulary, config.held_out)
+    parts = [manifest.FORMAT, source.fingerprint(), vocabulary, config.held_out]
+    for name in DICTIONARIES:
+        if path := getattr(config, name):
+            parts.append(f"{name} {read_dictionary(path).digest}")
     digest = hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
     return f"{source.name}-{digest[:20]}"
 

@@ -22,6 +22,9 @@ class Sample(Protocol):
     def documents(self, advance: Callable[[int], None]) -> Iterator[list[str]]:
         """Yields each document as a list of sentences; `advance` is told of the bytes gone by."""
 
+    def entities(self) -> list[str]:
+        """The names that are marked in the text; empty where none are."""
+
 
 SAMPLES: dict[str, Callable[[], Sample]] = {
     "pydoc": pydoc_sample,

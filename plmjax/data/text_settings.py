@@ -9,10 +9,9 @@ from etils import epath
 
 from plmjax.data.annotation import Annotator
 from plmjax.data.formats import Unit
-from plmjax.data.phrases import read_dictionary
+from plmjax.data.phrases import dictionary_bytes, read_dictionary
 from plmjax.data.segmenters import open_segmenter
 from plmjax.data.tokenizers import Tokenizer, load_tokenizer, open_tokenizer, train_tokenizer
-from plmjax.data.tokenizers.base import read_file
 from plmjax.errors import UserError
 
 ANNOTATOR_FILE = "annotator.json"
@@ -33,7 +32,8 @@ class TextSettings:
       algorithm: `unigram` or `bpe` of a SentencePiece to train.
       sample_mb: megabytes of the corpus, evenly spread, that training reads at most.
       segmenter: cuts Chinese into words: `rjieba`, `jieba`, `spaces` or `none`.
-      phrases, entities: files of words that belong together, one a line; empty for none.
+      phrases, entities: files of words that belong together, one a line; empty for none, and
+        `sample:people_daily` for the names that are marked in that text.
       spacing: `collapse` or `keep` (see `plmjax.data.tokenising.Job`), or empty for `keep` with
         tokenizers to which white space matters (byte-level BPE, tokenizer.json, CPM).
     """
@@ -105,8 +105,7 @@ class TextSettings:
         tokenizer.save(folder)
         for name in DICTIONARIES:
             if path := getattr(self, name):
-                content = read_file(path, f"dictionary of {name}")
-                (folder / f"{name}.txt").write_bytes(content)
+                (folder / f"{name}.txt").write_bytes(dictionary_bytes(path))
         about = {"segmenter": self.segmenter}
         about |= {name: bool(getattr(self, name)) for name in DICTIONARIES}
         (folder / ANNOTATOR_FILE).write_text(json.dumps(about, indent=2) + "\n")

