@@ -9,6 +9,8 @@
 --compilation_cache_gib=N      how much of them (default 8); those unused the longest go first
 --profile_steps=A:B            records steps A+1 to B for xprof
 --print_config                 prints the config with all overrides and stops
+--evaluate_only                trains nothing: reports what the parameters of config.init_from score
+                               at what this config asks in its last phase, of its held-out text
 
 A run of several processes is started once for each, with the same command but for the number:
 --coordinator=HOST:PORT        where process 0 runs, and a free port there
@@ -22,12 +24,14 @@ JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID stand for them any
 
 import dataclasses
 import os
+from collections.abc import Callable
 
 import jax
 from absl import flags
 
 from plmjax import cli, experiment, starting
 from plmjax.data.preparation import PreparedCorpus
+from plmjax.errors import UserError
 from plmjax.evals.curves import draw_curves
 from plmjax.evals.report import FILE as REPORT_FILE
 from plmjax.evals.report import Report
@@ -43,6 +47,7 @@ from plmjax.training import Inputs, Training, open_checkpoints, open_inputs
 CONFIG = cli.define_config_flag()
 PROCESSES = cli.define_process_flags()
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; local or gs://.")
+EVALUATE_ONLY = flags.DEFINE_bool("evaluate_only", False, "Train nothing and report.")
 PROFILE = flags.DEFINE_string("profile_steps", "", "A:B records steps A+1 to B for xprof.")
 
 
@@ -86,6 +91,9 @@ def run(settings: Settings, workdir: str, watchdog: Watchdog) -> int:
     work.check_same_run(config, about_corpus, defaults(settings))
     starting.check_same_resolved(group, settings, corpus)
 
+    if EVALUATE_ONLY.value:
+        report_only(plan, corpus, work, watchdog, say)
+        return 0
     checkpoints = open_checkpoints(settings, work, say)
     newest, complete = starting.standing(group, checkpoints, work, settings.train.steps)
     if complete:
@@ -118,12 +126,40 @@ def run(settings: Settings, workdir: str, watchdog: Watchdog) -> int:
     return 0
 
 
+def report_only(
+    plan: Experiment,
+    corpus: PreparedCorpus,
+    work: Workdir,
+    watchdog: Watchdog,
+    say: Callable[[str], None],
+) -> None:
+    """Prints what the parameters of another run score here; leaves it in `work`, and no checkpoint.
+
+    Raises:
+      UserError: as `Training.begun_state`.
+    """
+    first, inputs = watchdog.group.first, open_inputs(plan, corpus)
+    training = Training(plan, corpus, inputs, work, watchdog, say)
+    state = training.begun_state()
+    report = make_report(plan, corpus, inputs, state, first)
+    if first:
+        config, parameters = dataclasses.asdict(plan.settings), plan.parameter_count()
+        work.begin(config, corpus_record(corpus), parameters)
+        write_whole(work.path / REPORT_FILE, report.to_json())
+        print(report.text())
+
+
 def check_run(settings: Settings, work: Workdir) -> None:
     """Checks what can be before the corpus is prepared, which takes its time.
 
     Raises:
       UserError: for what does not fit together, or does not fit the run that lives in `work`.
     """
+    if EVALUATE_ONLY.value and not settings.init_from:
+        raise UserError(
+            "--evaluate_only needs parameters: --config.init_from=RUN names the workdir of the run"
+            " that has them"
+        )
     hooks.profiled_range(settings.train.profile_steps, settings.train.steps)
     draft = experiment.drafted(settings, work.stored_config())
     experiment.build(draft)

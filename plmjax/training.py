@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import flax.linen as nn
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from plmjax import starting
 from plmjax.data.pipeline import Input
@@ -98,14 +99,22 @@ class Training:
     say: Callable[[str], None]
 
     def initial_state(self, checkpoints: Checkpoints, newest: int | None) -> TrainState:
-        """The run's own `newest` checkpoint; without one fresh, with the parameters of `init_from`.
+        """The run's own `newest` checkpoint; without one `begun_state`."""
+        plan, missing = self.plan, {"guard": self.plan.fresh_guard}
+        if newest is not None:
+            return checkpoints.restore(newest, plan.abstract_state, missing)
+        return self.begun_state()
+
+    def begun_state(self) -> TrainState:
+        """The state at step 0: fresh, with the parameters of `init_from` if that is given.
+
+        Heads that the other run has not are fresh, and those that this one has not are left out;
+        both are said.
 
         Raises:
           UserError: if `init_from` names no run, or one whose parameters mean something else.
         """
-        plan, missing = self.plan, {"guard": self.plan.fresh_guard}
-        if newest is not None:
-            return checkpoints.restore(newest, plan.abstract_state, missing)
+        plan = self.plan
         if not plan.settings.init_from:
             return plan.fresh_state()
         other = Workdir(plan.settings.init_from, "config.init_from")
@@ -121,7 +130,9 @@ class Training:
                 f"{other.name} was trained with another vocabulary than this corpus has; {own}"
             )
         params = parameters_of(other.path / "checkpoints", plan.abstract_state.params, self.say)
-        return plan.fresh_state().replace(params=params)
+        fresh = plan.fresh_state()
+        merged = flatten_dict(fresh.params) | flatten_dict(params)
+        return fresh.replace(params=unflatten_dict(merged))
 
     def run(self, checkpoints: Checkpoints, state: TrainState, done: int) -> TrainState:
         """Trains to the end, back from the last checkpoint as often as the guard asks for it.

@@ -12,12 +12,13 @@ import hashlib
 import json
 import pathlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
+from flax.traverse_util import flatten_dict, unflatten_dict
 from orbax.checkpoint import checkpoint_managers
 
 from plmjax.errors import UserError
@@ -277,13 +278,39 @@ def parameters_of(directory: epath.PathLike, like: Any, say: Callable[[str], Non
     Args:
       directory: that run's `checkpoints` folder.
       like: a tree of ShapeDtypeStruct with shardings.
-      say: where a damaged checkpoint is reported, and a head that `like` has not.
+      say: where a damaged checkpoint is reported, and a head that one of both has not.
+
+    Returns:
+      `like` filled in, but for heads that the other run has not.
 
     Raises:
       UserError: if there is no checkpoint, or one whose parameters have other names or shapes.
     """
     remedy = "config.init_from names the workdir of a run that has one"
-    return read_parameters(newest_state(directory, remedy, say), like, say)
+    state = newest_state(directory, remedy, say)
+    with ocp.PyTreeCheckpointer() as reader:
+        stored = reader.metadata(state).item_metadata.tree["params"]
+    missing = sorted(heads(like) - heads(stored))
+    for head in missing:
+        say(f"{'/'.join(head)} is fresh: {state} has none")
+    return read_parameters(state, _without(like, missing), say)
+
+
+def heads(params: Any) -> set[tuple[str, ...]]:
+    """Where in an objective's parameters are those that its backbone does without."""
+    pooler = {("backbone", "pooler")} if "pooler" in params.get("backbone", {}) else set()
+    return {(name,) for name in params.keys() - {"backbone"}} | pooler
+
+
+def _without(params: Any, paths: Iterable[tuple[str, ...]]) -> Any:
+    """The tree without what lies at these paths."""
+    flat, paths = flatten_dict(params), set(paths)
+    kept = {
+        key: leaf
+        for key, leaf in flat.items()
+        if not any(key[:end] in paths for end in range(len(key) + 1))
+    }
+    return unflatten_dict(kept)
 
 
 def read_parameters(path: epath.Path, like: Any, say: Callable[[str], None] = print) -> Any:
@@ -298,10 +325,11 @@ def read_parameters(path: epath.Path, like: Any, say: Callable[[str], None] = pr
       UserError: if they have other names or shapes.
     """
     with ocp.PyTreeCheckpointer() as reader:
-        stored = dict(reader.metadata(path).item_metadata.tree["params"])
-        for head in stored.keys() - like.keys():
-            say(f"{head} of {path} is left out: the model of this run has none")
-            del stored[head]
+        stored = reader.metadata(path).item_metadata.tree["params"]
+        unused = sorted(heads(stored) - heads(like))
+        for head in unused:
+            say(f"{'/'.join(head)} of {path} is left out: the model of this run has none")
+        stored = _without(stored, unused)
         _check_same_shapes(stored, like, path)
         restored = reader.restore(
             path,

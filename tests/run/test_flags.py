@@ -1,6 +1,7 @@
 """What may be typed: overrides mean what they say, and asking for the config trains nothing."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -119,6 +120,47 @@ def test_begun_parameters_are_those_of_the_other_run(reference, tmp_path):
     for name in params:
         assert ours[name].tobytes() == theirs[name].tobytes(), name
     assert int(ours["['step']"]) == 2
+
+
+def test_evaluate_only_scores_what_another_run_has_learned(reference, tmp_path):
+    flags = ("--evaluate_only", f"--workdir={tmp_path}/workdir")
+    refused = verb.forked(reference.config, *flags)
+    assert refused.code == cli.USER_ERROR
+    assert "--evaluate_only needs parameters: --config.init_from=RUN" in refused.err
+    ended = verb.forked(reference.config, *flags, f"--config.init_from={reference.workdir}")
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith("On held-out documents:")
+    reports = [tmp_path / "workdir" / "evaluation.json", reference.workdir / "evaluation.json"]
+    ours, theirs = (json.loads(path.read_text())["scores"] for path in reports)
+    assert ours == theirs
+    assert sorted(p.name for p in (tmp_path / "workdir").iterdir()) == [
+        *("evaluation.json", "run.json")
+    ]
+
+
+def test_a_run_with_other_heads_begins_with_fresh_ones(reference, tmp_path):
+    config = Path(reference.config.removeprefix("--config=")).read_text()
+    changed = """\
+    config.objective.name = "span_boundary"
+    config.model.pooler = False
+    config.data.plan.name = "doc_sentences"
+    config.data.masking.name = "span"
+    config.phases = {}
+    return config
+"""
+    (tmp_path / "config.py").write_text(config.replace("    return config\n", changed))
+    few = ("--config.train.steps=1", "--config.optimizer.warmup_steps=0")
+    flags = (*few, "--config.optimizer.learning_rate=0", f"--config.init_from={reference.workdir}")
+    ended = verb.forked(f"--config={tmp_path}/config.py", f"--workdir={tmp_path}/run", *flags)
+    assert ended.code == 0, ended.err
+    assert "sbo_head is fresh: " in ended.out
+    for left in ("nsp_head", "backbone/pooler"):
+        assert f"{left} of {reference.workdir}" in ended.out
+    ours, theirs = tiny.last_state(tmp_path / "run"), tiny.last_state(reference.workdir)
+    both = [name for name in theirs if name.startswith("['params']") and name in ours]
+    assert len(both) > 10
+    for name in both:
+        assert ours[name].tobytes() == theirs[name].tobytes(), name
 
 
 def test_codes_differ():
