@@ -1,10 +1,12 @@
 """ALBERT as published (Lan et al. 2020): shared layers, sentence order, LAMB at batches of 4,096.
 
+  python -m plmjax.main --config=configs/albert.py:demo
   python -m plmjax.prepare --out=STORE --tokenizer=albert --vocab_size=30000 \
       --source='wiki=text:/data/*.txt'
   python -m plmjax.main --config=configs/albert.py:xxlarge --config.corpus.store=STORE
 
-The argument is a size: base, large, xlarge, xxlarge, or one of these with -v2, without dropout.
+The argument is a size: base, large, xlarge, xxlarge, or one of these with -v2, without dropout;
+or demo, a small one on the documentation on this machine.
 
 Published: google-research/albert's command: LAMB without bias correction at 0.00176, weight decay
 0.01, 3,125 steps of warm-up, 125,000 steps of 4,096 sequences of 512 tokens, n-grams of up to three
@@ -18,22 +20,22 @@ Meant for 64 chips, TPU v4:4x4x4: data parallel, the batch in `accumulate` parts
 """
 
 from plmjax.data.batch_form import masking_config, plan_config
+from plmjax.demo import more_masks_first, small
 from plmjax.experiment import default_config
 from plmjax.settings import parse_argument
 
 
 def get_config(argument=None):
     given = parse_argument(argument, "size", size="base")
-    config = default_config("albert", given.size)
-    config.model.vocab_size = 0  # the tokenizer's
+    if given.size == "demo":
+        return demo()
+    config = ordered(given.size)
     config.model.dtype = "bfloat16"
     config.corpus.tokenizer = "albert"
     config.corpus.vocab_size = 30_000
 
     config.data.seq_len = 512
     config.data.batch_size = 4096
-    config.data.plan = plan_config("sentence_order")
-    config.data.masking = masking_config("ngram")
 
     config.optimizer.name = "lamb_google"
     config.optimizer.learning_rate = 0.00176
@@ -45,4 +47,22 @@ def get_config(argument=None):
     config.train.accumulate = 16 if given.size.startswith("xx") else 8
     config.evaluation.every = 5_000
     config.checkpoint.every = 1_000
+    return config
+
+
+def ordered(size):
+    """What makes a BERT an ALBERT."""
+    config = default_config("albert", size)
+    config.model.vocab_size = 0  # the tokenizer's
+    config.data.plan = plan_config("sentence_order")
+    config.data.masking = masking_config("ngram")
+    return config
+
+
+def demo():
+    """Three times the same layer, embeddings of half its width, and rows in which order shows."""
+    config = more_masks_first(small(ordered("base")))
+    config.corpus.tokenizer = "albert"
+    config.model.embedding_size = 64
+    config.data.seq_len = 128
     return config

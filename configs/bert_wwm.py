@@ -7,8 +7,9 @@
       --config.init_from=RUN
 
 The argument is a run: bert-wwm, bert-wwm-ext, roberta-wwm-ext, roberta-wwm-ext-large; or demo, a
-small one on a Chinese newspaper. RUN is Google's Chinese BERT as plmjax.export has imported it; the
-large one begins with nothing.
+small one on a Chinese newspaper. It may choose another masking: masking=ngram hides up to three
+words at once, masking=token single characters. RUN is Google's Chinese BERT as plmjax.export has
+imported it; the large one begins with nothing.
 
 Published: Chinese BERT's sizes and vocabulary of 21,128 with tokens of one character, 15 % of them
 in whole words of a segmenter, 80/10/10 character by character; LAMB with 2,560 sequences of 128
@@ -38,11 +39,12 @@ RUNS = {
 
 
 def get_config(argument=None):
-    run = parse_argument(argument, "run", run="roberta-wwm-ext-large").run
+    given = parse_argument(argument, "run", run="roberta-wwm-ext-large", masking="whole_word")
+    run = given.run
     if run == "demo":
-        return demo()
+        return more_masks_first(small(words("tiny", given.masking), CHINESE))
     size, batch_size, short, long = choose(run, RUNS | {"demo": ()}, "the run")
-    config = words(size)
+    config = words(size, given.masking)
     config.model.dtype = "bfloat16"
     config.corpus.vocab_size = 21_128
 
@@ -66,14 +68,9 @@ def get_config(argument=None):
     return config
 
 
-def words(size):
+def words(size, masking):
     """What all have in common."""
     config = default_config("bert", size)
     config.model.vocab_size = 0  # the tokenizer's; with the published vocab.txt 21128
-    config.data.masking = masking_config("whole_word")
+    config.data.masking = masking_config(masking)
     return config
-
-
-def demo():
-    """As configs/quickstart.py, in Chinese and by whole words."""
-    return more_masks_first(small(words("tiny"), CHINESE))

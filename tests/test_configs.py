@@ -19,19 +19,26 @@ from plmjax.phases import tokens_seen
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 ARGUMENTS = {
-    "albert.py": [*albert.PRESETS],
+    "albert.py": [*albert.PRESETS, "demo"],
     "bart.py": [*bart.PRESETS],
     "bert_lamb.py": ["large", "large,phase=2", "base,phase=1"],
     "bert_wwm.py": [
-        *("bert-wwm", "bert-wwm-ext", "roberta-wwm-ext", "roberta-wwm-ext-large", "demo")
+        *("bert-wwm", "bert-wwm-ext", "roberta-wwm-ext", "roberta-wwm-ext-large", "demo"),
+        "demo,masking=ngram",
     ],
     "ernie.py": ["base", "demo"],
     "electra.py": ["small", "base", "large", "demo"],
     "gpt_demo.py": ["english", "chinese"],
     "gpt.py": [*gpt.PRESETS, "megatron-8b", "cpm-2.6b", "gpt2-small,seq_len=512"],
-    "nezha.py": [*nezha.PRESETS, "large-zh,masking=whole_word"],
+    "modernbert.py": [
+        *("base", "base,stage=extension", "base,stage=decay", "large", "large,stage=extension"),
+        *("demo", "demo,stage=extension", "demo,stage=decay"),
+    ],
+    "nezha.py": [
+        *(*nezha.PRESETS, "large-zh,masking=whole_word", "large-zh-span", "demo", "demo-span")
+    ],
     "pmlm.py": ["base-r", "base-a", "base-r,max_rate=0.5", "demo", "demo-a"],
-    "roberta.py": ["base", "large"],
+    "roberta.py": ["base", "large", "demo"],
     "spanbert.py": ["base", "large", "demo"],
     "t5.py": [*t5.PRESETS],
     "xlnet.py": [*xlnet.PRESETS],
@@ -107,6 +114,8 @@ def test_the_sizes_are_those_of_the_preset(preset):
 PARAMETERS = {
     "bert_lamb.py:large": 336_226_108,
     "roberta.py:large": 355_412_057,
+    "modernbert.py:base": 149_655_232,
+    "modernbert.py:large": 395_881_664,
     "albert.py:xxlarge": 223_158_450,
     "bart.py:large": 406_291_456,
     "xlnet.py:large": 360_300_800,

@@ -26,6 +26,8 @@ class ScheduleConfig:
         `electra`: the product p*(1-t/T)^n * min(1, t/w): the peak is never quite reached.
           google-research/electra model/optimization.py.
         `cosine`: half a cosine from p at w down to the end (Loshchilov & Hutter, 2017).
+        `one_minus_sqrt`: p*(1-sqrt((t-w)/(T-w))) after the warm-up, steep at first: what ends a
+          run at a constant rate (Haegele et al., 2024), ModernBERT's last phase.
         `constant`: p after the warm-up.
         `rsqrt`: p*sqrt(w/max(t,w)): p **during** the w steps, no rise, then the inverse square
           root. mesh_tensorflow's learning_rate_schedule_noam without its ramp down, as T5 was
@@ -90,6 +92,7 @@ def schedule(
         "polynomial": _polynomial,
         "electra": _electra,
         "cosine": _cosine,
+        "one_minus_sqrt": _one_minus_sqrt,
         "constant": _constant,
         "rsqrt": _rsqrt,
     }
@@ -236,6 +239,19 @@ def _polynomial(config: ScheduleConfig, warmup: float, total: float) -> optax.Sc
 def _cosine(config: ScheduleConfig, warmup: float, total: float) -> optax.Schedule:
     steps = max(total - warmup, 1)
     decay = optax.cosine_decay_schedule(config.learning_rate, steps, config.final_fraction)
+    return _after_warmup(config, warmup, decay)
+
+
+def _one_minus_sqrt(config: ScheduleConfig, warmup: float, total: float) -> optax.Schedule:
+    peak, end, steps = (
+        config.learning_rate,
+        config.learning_rate * config.final_fraction,
+        max(total - warmup, 1),
+    )
+
+    def decay(step):
+        return (peak - end) * (1 - jnp.sqrt(jnp.clip(step, 0, steps) / steps)) + end
+
     return _after_warmup(config, warmup, decay)
 
 

@@ -49,6 +49,12 @@ def cosine(t, end=0.0, power=1.0):
     return np.where(t < WARMUP, PEAK * t / WARMUP, decay)
 
 
+def one_minus_sqrt(t, end=0.0, power=1.0):
+    """AnswerDotAI/ModernBERT src/scheduler.py, OneMinusSqrtScheduler."""
+    done = np.clip((t - WARMUP) / (TOTAL - WARMUP), 0, 1)
+    return np.where(t < WARMUP, PEAK * t / WARMUP, (PEAK - end) * (1 - np.sqrt(done)) + end)
+
+
 def constant(t, end=0.0, power=1.0):
     return PEAK * np.minimum(1.0, t / WARMUP)
 
@@ -73,6 +79,8 @@ def rsqrt(t, end=0.0, power=1.0):
         ("electra", electra, 0.1, 2.0),
         ("cosine", cosine, 0.0, 1.0),
         ("cosine", cosine, 0.1, 1.0),
+        ("one_minus_sqrt", one_minus_sqrt, 0.0, 1.0),
+        ("one_minus_sqrt", one_minus_sqrt, 0.1, 1.0),
         ("constant", constant, 0.0, 1.0),
         ("rsqrt", rsqrt, 0.0, 1.0),
     ],
