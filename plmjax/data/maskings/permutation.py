@@ -1,6 +1,7 @@
 """XLNet's targets in the order of a permutation: nothing is masked, `ranks` say who sees whom."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,7 +81,7 @@ class PermutationTargets:
     are what the layout has put there.
 
     It adds `ranks` int32 [B, L], see `plmjax.models.xlnet.Xlnet`, and the targets' slots; tokens
-    stay the true ones. Memory and rows that run backwards are not its part.
+    stay the true ones. In rows that run `backward` the halves are gone through from their end.
 
     Attributes:
       max_predictions: slots for targets, and the goal of a full row, of which the first half has
@@ -168,9 +169,10 @@ class PermutationTargets:
     def _chosen(self, features: Features, half: _Half) -> "tf.Tensor":
         """Bool [B, S]: spans, and single places where spans leave something of the goal."""
         tf = tensorflow()
-        is_token_BS = half.of(features["attention_mask"]) > 0
+        turned = _turned_by(features.get("backward"))
+        is_token_BS = turned(half.of(features["attention_mask"]) > 0)
         tokens_B = tf.reduce_sum(tf.cast(is_token_BS, tf.int32), axis=1)
-        flags_BS = half.of(features["flags"])
+        flags_BS = turned(half.of(features["flags"]))
         is_start_BS = tf.bitwise.bitwise_and(flags_BS, np.uint8(WORD | SPECIAL)) > 0
         purpose = f"permutation spans {half.number}"
         keys_B = counter_random.fold(features["seeds"], counter_random.key_of(purpose))
@@ -180,7 +182,7 @@ class PermutationTargets:
         keys_BS = slots.order_keys(features["seeds"], purpose, half.size)
         keys_BS = tf.where(is_token_BS & (taken_BS == 0), keys_BS, -1)
         single_BM = slots.picked(keys_BS, left_B, max(1, half.goal))
-        return slots.written(taken_BS, single_BM, tf.ones_like(single_BM)) > 0
+        return turned(slots.written(taken_BS, single_BM, tf.ones_like(single_BM)) > 0)
 
     def _spans(
         self,
@@ -240,3 +242,12 @@ class PermutationTargets:
         order_BP = tf.math.top_k(keys_BP, block)[1]
         begins_S = np.arange(half.size, dtype=np.int32) // block * block
         return tf.tile(order_BP, [1, half.size // block]) + begins_S
+
+
+def _turned_by(backward_B: "tf.Tensor | None") -> Callable[["tf.Tensor"], "tf.Tensor"]:
+    """What turns round the rows that run backward; they are full, or padding would come first."""
+    if backward_B is None:
+        return lambda values_BS: values_BS
+    tf = tensorflow()
+    is_backward_B1 = backward_B[:, None] > 0
+    return lambda values_BS: tf.where(is_backward_B1, tf.reverse(values_BS, [1]), values_BS)

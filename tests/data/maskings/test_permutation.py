@@ -215,6 +215,23 @@ def test_spans_numbers_and_places_are_distributed_as_the_originals(english):
     assert len(lengths) > 10_000
 
 
+def test_rows_that_run_backward_have_the_spans_of_the_text_read_forward(english):
+    """The original's `reverse`: a half is turned round, and what was chosen is turned back."""
+    half = REUSE // 2
+    masking = PermutationTargets(max_predictions=12, reuse_len=half)
+    features = english.features(100, REUSE)
+    is_backward = np.arange(100) % 2
+    bound = masking.bind(english.vocabulary, REUSE)
+
+    def turned(values):
+        halves = values.reshape(100, 2, half)
+        return np.where(is_backward[:, None, None], halves[:, :, ::-1], halves).reshape(100, -1)
+
+    several = {key: turned(features[key]) for key in ("tokens", "attention_mask", "flags")}
+    backward = run(bound, features | several | {"backward": is_backward.astype(np.int32)})
+    assert np.array_equal(turned(selected(backward)), selected(run(bound, features)))
+
+
 def test_the_order_is_any(english):
     """Each place of a block is the first as often as another, and in each half for itself."""
     masking = PermutationTargets(max_predictions=32, reuse_len=16, perm_size=8)
