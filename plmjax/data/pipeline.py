@@ -206,7 +206,8 @@ class Input:
 
     def _bound(self, settings: Any, seed: int) -> list[Plan]:
         layout = self.form.layout
-        return [settings.bind(split, layout, seed) for split in self._splits.values()]
+        rows = {"rows": self.config.batch_size} if hasattr(settings, "contiguous") else {}
+        return [settings.bind(split, layout, seed, **rows) for split in self._splits.values()]
 
     def _training_rows(self, step: int) -> tuple[Examples, np.ndarray]:
         counts = self._local_rows < self._rows.of(step)

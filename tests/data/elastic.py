@@ -31,6 +31,7 @@ PLAN_CHANGES = {
     "doc_sentences": [{}],
     "blocks": [{}, {"isolate": True}, {"overlap": 1}],
     "packed": [{}],
+    "streams": [{}, {"bi_data": True}, {"reuse_len": 7}],
     "translation": [{}, {"longest": 12}],
 }
 MIXTURES = ("one", "weights", "alpha")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from plmjax.data.flags import SENTENCE, SPECIAL
+from plmjax.data.flags import SENTENCE, SPECIAL, WORD
 from plmjax.data.plans import FRAMES, PLANS, Examples, SentencePairs
 from plmjax.data.plans.layout import EACH, PAIR, RUN, STREAM, make_layout
 from plmjax.errors import UserError
@@ -116,6 +116,9 @@ def assembled_slowly(layout, examples, splits):
         for place in range(start, start + length):
             begins = SENTENCE if place in split.sentence_offsets else 0
             rows[row].append((100 + place, int(flags[place - start]) | begins, segment))
+        assert not examples.backward[row]
+        if examples.ends[piece]:
+            rows[row] += [(token, WORD, segment) for token in layout.document_end]
         if examples.closes[piece]:
             rows[row] += [(token, SPECIAL, segment) for token in layout.tail]
         if last[row] == piece:

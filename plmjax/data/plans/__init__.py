@@ -9,6 +9,7 @@ from plmjax.data.plans.mixed import MixedPlan
 from plmjax.data.plans.packed import Packed
 from plmjax.data.plans.pairs import SentenceDistance, SentenceOrder, SentencePairs
 from plmjax.data.plans.sentences import DocSentences, FullSentences
+from plmjax.data.plans.streams import Streams
 from plmjax.data.plans.translation import Translation
 
 # Settings by the name that a config gives the plan.
@@ -21,6 +22,7 @@ PLANS = {
     "doc_sentences": DocSentences,
     "blocks": Blocks,
     "packed": Packed,
+    "streams": Streams,
     "translation": Translation,
 }
 
@@ -40,5 +42,6 @@ __all__ = [
     "SentenceOrder",
     "SentencePairs",
     "Split",
+    "Streams",
     "Translation",
 ]

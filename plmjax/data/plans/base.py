@@ -19,11 +19,12 @@ class Plan(abc.ABC):
     """The endless sequence of training examples of a split, as a pure function of (seed, index).
 
     Examples come in epochs; each epoch has each of its examples exactly once, in a random order
-    of its own. Where the number of examples depends on random draws (where a document is cut),
-    epochs take turns with a fixed number of differently drawn *cuts*: epoch e has cut e modulo
-    that number. Sizes of epochs are then periodic, and the epoch of any index is found without
-    counting those before it. Everything that does not change how many examples there are (order,
-    random other documents, masks) is drawn anew in every epoch. Safe to use from several threads.
+    of its own (but for `streams`, whose rows go on). Where the number of examples depends on random
+    draws (where a document is cut), epochs take turns with a fixed number of differently drawn
+    *cuts*: epoch e has cut e modulo that number. Sizes of epochs are then periodic, and the epoch
+    of any index is found without counting those before it. Everything that does not change how many
+    examples there are (order, random other documents, masks) is drawn anew in every epoch. Safe to
+    use from several threads.
     """
 
     def __init__(self, split: Split, seed: int, cuts: int = 1):
@@ -57,11 +58,14 @@ class Plan(abc.ABC):
         parts, places = [], []
         for epoch in np.unique(epochs).tolist():
             inside = np.flatnonzero(epochs == epoch)
-            key = fold(self._order_key, np.array(epoch, np.uint64))
-            numbers = permuted(local[inside], self.epoch_size(epoch), key)
-            parts.append(self._made(epoch, numbers))
+            parts.append(self._made(epoch, self._numbers(epoch, local[inside])))
             places.append(inside)
         return Examples.scattered(parts, places)
+
+    def _numbers(self, epoch: int, local: np.ndarray) -> np.ndarray:
+        """The numbers of the examples at places `local` of the epoch's order."""
+        key = fold(self._order_key, np.array(epoch, np.uint64))
+        return permuted(local, self.epoch_size(epoch), key)
 
     def epoch_size(self, epoch: int) -> int:
         """How many examples the epoch has."""

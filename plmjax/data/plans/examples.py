@@ -40,6 +40,8 @@ class Examples:
       segments: int32 [P], from 0 within the example; neighbouring pieces of one segment are one
         run of text.
       closes: bool [P], whether the layout puts its closing token behind the piece.
+      ends: bool [P], whether a document ends with the piece, for layouts that mark it.
+      backward: bool [N], whether the text of the example's pieces is read from its end.
     """
 
     seeds: np.ndarray
@@ -50,6 +52,8 @@ class Examples:
     lengths: np.ndarray
     segments: np.ndarray
     closes: np.ndarray
+    ends: np.ndarray
+    backward: np.ndarray
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -65,8 +69,11 @@ class Examples:
         *,
         labels: np.ndarray | None = None,
         closes: np.ndarray | None = None,
+        ends: np.ndarray | None = None,
+        backward: np.ndarray | None = None,
     ) -> "Examples":
-        """Casts the columns; source 0, label 0 and closed pieces where nothing is said."""
+        """Casts the columns; source 0, label 0, and closed pieces that run forward and end no
+        document where nothing is said."""
         return cls(
             seeds=seeds,
             labels=np.zeros(len(seeds), np.int32) if labels is None else labels.astype(np.int32),
@@ -76,6 +83,8 @@ class Examples:
             lengths=lengths.astype(np.int32),
             segments=segments.astype(np.int32),
             closes=np.ones(len(rows), bool) if closes is None else closes,
+            ends=np.zeros(len(rows), bool) if ends is None else ends,
+            backward=np.zeros(len(seeds), bool) if backward is None else backward,
         )
 
     @classmethod
@@ -123,7 +132,7 @@ class Examples:
         pieces = np.argsort(rows, kind="stable")
         examples = np.argsort(np.concatenate(places), kind="stable")
         joined["rows"] = rows
-        of_example = ("seeds", "labels", "sources")
+        of_example = ("seeds", "labels", "sources", "backward")
         return cls(
             **{
                 name: column[examples if name in of_example else pieces]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from plmjax.data.flags import SENTENCE, SPECIAL
+from plmjax.data.flags import SENTENCE, SPECIAL, WORD
 from plmjax.data.plans.examples import Examples, Split, ranges
 from plmjax.data.tokenizers import Tokenizer, require_id
 from plmjax.errors import UserError
@@ -62,6 +62,9 @@ class Layout:
       restart: whether positions begin again at each segment.
       isolate: whether segments are told apart by `segment_ids`, and positions begin again.
       labelled: whether examples have a label.
+      document_end: ids behind a piece that ends a document, within the text: to a masking they are
+        a word of it.
+      reverses: whether some rows are read from their end.
     """
 
     seq_len: int
@@ -75,6 +78,8 @@ class Layout:
     restart: bool
     isolate: bool
     labelled: bool
+    document_end: tuple[int, ...] = ()
+    reverses: bool = False
 
     @property
     def spec(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
@@ -85,6 +90,8 @@ class Layout:
         spec["seeds"] = ((), np.dtype(np.uint64))
         if self.labelled:
             spec["label"] = ((), np.dtype(np.int32))
+        if self.reverses:
+            spec["backward"] = ((), np.dtype(np.int32))
         if self.isolate:
             spec["segment_ids"] = row
         if self.isolate or self.restart:
@@ -115,6 +122,7 @@ class Layout:
           flags: uint8 [B, L], see `plmjax.data.flags`; 0 on padding.
           seeds: uint64 [B].
           label: int32 [B], where examples have one.
+          backward: int32 [B], 1 for rows that are read from their end; with `reverses`.
           segment_ids: int32 [B, L], 1, 2, ... and 0 for padding; with `isolate`.
           positions: int32 [B, L], 0 on padding; with `isolate` or `restart`.
 
@@ -137,6 +145,8 @@ class Layout:
         }
         if self.labelled:
             features["label"] = examples.labels
+        if self.reverses:
+            features["backward"] = examples.backward.astype(np.int32)
         if self.isolate:
             features["segment_ids"] = places.spread(examples.segments + 1, L) * mask_BL
         if self.isolate or self.restart:
@@ -164,6 +174,10 @@ class Layout:
             of = slice(None) if alone else np.flatnonzero(sources == source)
             starts, counts = examples.starts[of], lengths[of]
             ids, bits = split.read(starts, counts), split.read_flags(starts, counts)
+            backward = examples.backward[examples.rows[of]]
+            if backward.any():
+                order = _as_read(counts, backward)
+                ids, bits = ids[order], bits[order]
             if alone:  # the usual case, four times as fast
                 tokens[is_text], flags[is_text] = ids, bits
             else:
@@ -172,24 +186,27 @@ class Layout:
             # Both ends of a piece one after the other: they lie in the same cache lines.
             both = np.stack([starts, starts + counts], axis=1)
             first, stop = np.searchsorted(split.sentence_offsets, both).T
-            shift = np.repeat(places.texts[of] - starts, stop - first)
-            sentences = split.sentence_offsets[ranges(first, stop - first)]
-            flags[sentences + shift] |= np.uint8(SENTENCE)
+            inside = np.repeat(np.arange(len(starts)), stop - first)
+            shift = split.sentence_offsets[ranges(first, stop - first)] - starts[inside]
+            shift = np.where(backward[inside], counts[inside] - 1 - shift, shift)
+            flags[places.texts[of][inside] + shift] |= np.uint8(SENTENCE)
 
     def _put_specials(
         self, tokens: np.ndarray, flags: np.ndarray, examples: Examples, places: "_Places"
     ) -> None:
-        closings = (places.texts + examples.lengths)[examples.closes]
         groups = (
             (self.head_first, places.begins[places.first]),
             (self.head_other, places.begins[places.opens & ~places.first]),
-            (self.tail, closings),
+            (self.tail, places.closings[examples.closes]),
             (self.end, places.ends - len(self.end)),
         )
         for ids, at in groups:
             for offset, token in enumerate(ids):
                 tokens[at + offset] = token
                 flags[at + offset] = SPECIAL
+        for offset, token in enumerate(self.document_end):
+            at = places.marks[examples.ends] + offset
+            tokens[at], flags[at] = token, WORD
 
     def _token_types(
         self, examples: Examples, places: "_Places", mask_BL: np.ndarray
@@ -208,7 +225,8 @@ class _Places:
 
     first, opens: bool [P], the piece is the first of its row, of its segment.
     begins, texts: int64 [P], where the piece begins with its head, and without.
-    sizes: int64 [P], its tokens with head and tail.
+    marks, closings: int64 [P], where the end of its document would be marked, and its tail begins.
+    sizes: int64 [P], its tokens with head, mark and tail.
     used: int64 [B], tokens of each row; ends: int64 [B], the place behind them.
     """
 
@@ -216,6 +234,8 @@ class _Places:
     opens: np.ndarray
     begins: np.ndarray
     texts: np.ndarray
+    marks: np.ndarray
+    closings: np.ndarray
     sizes: np.ndarray
     used: np.ndarray
     ends: np.ndarray
@@ -229,7 +249,9 @@ class _Places:
         last = np.append(first[1:], True)
         heads = np.where(first, len(layout.head_first), opens * len(layout.head_other))
         tails = examples.closes * len(layout.tail) + last * len(layout.end)
-        sizes = heads + examples.lengths.astype(np.int64) + tails
+        marks = examples.ends * len(layout.document_end)
+        text_sizes = marks + examples.lengths
+        sizes = heads + text_sizes + tails
         heads_of_rows = np.flatnonzero(first)
         used = np.add.reduceat(sizes, heads_of_rows)
         if used.max() > layout.seq_len:
@@ -237,7 +259,12 @@ class _Places:
         before = np.cumsum(sizes) - sizes
         row_begins = np.arange(len(examples)) * layout.seq_len
         begins = before + (row_begins - before[heads_of_rows])[rows]
-        return cls(first, opens, begins, begins + heads, sizes, used, row_begins + used)
+        # What is read from its end begins with the end of the document.
+        backward, inner = examples.backward[rows], begins + heads
+        texts = inner + np.where(backward, marks, 0)
+        marked = inner + np.where(backward, 0, examples.lengths)
+        closings = inner + text_sizes
+        return cls(*(first, opens, begins, texts, marked, closings, sizes, used, row_begins + used))
 
     def text_mask(self, lengths: np.ndarray, seq_len: int) -> np.ndarray:
         """Bool [B * L], True where text goes."""
@@ -252,6 +279,22 @@ class _Places:
         return np.repeat(values.astype(np.int32), sizes).reshape(-1, seq_len)
 
 
+def _as_read(lengths: np.ndarray, backward: np.ndarray) -> np.ndarray:
+    """Of pieces of these lengths, one after the other, the order in which their tokens are read.
+
+    Args:
+      lengths: int [P].
+      backward: bool [P], of pieces that are read from their end.
+
+    Returns:
+      int64 [sum(lengths)].
+    """
+    ends = np.cumsum(lengths, dtype=np.int64)
+    along = np.arange(ends[-1])
+    against = np.repeat(2 * ends - lengths - 1, lengths) - along
+    return np.where(np.repeat(backward, lengths), against, along)
+
+
 def make_layout(
     frame: str,
     tokenizer: Tokenizer,
@@ -261,6 +304,8 @@ def make_layout(
     restart: bool = False,
     isolate: bool = False,
     labelled: bool = False,
+    document_end: tuple[int, ...] = (),
+    reverses: bool = False,
 ) -> Layout:
     """The layout of a plan of this style in rows of `seq_len` tokens.
 
@@ -269,7 +314,7 @@ def make_layout(
       tokenizer: whose ids are used.
       seq_len: tokens of a row.
       style: PAIR, RUN, EACH or STREAM.
-      restart, isolate, labelled: see `Layout`.
+      restart, isolate, labelled, document_end, reverses: see `Layout`.
 
     Raises:
       UserError: for an unknown frame, one that the style cannot have, a vocabulary that lacks a
@@ -310,6 +355,8 @@ def make_layout(
         restart=restart,
         isolate=isolate,
         labelled=labelled,
+        document_end=document_end,
+        reverses=reverses,
     )
     if layout.room(2 if style == PAIR else 1) < 5:
         raise UserError(f"seq_len={seq_len} leaves no room for text; give 16 or more")
