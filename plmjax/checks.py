@@ -67,6 +67,12 @@ def check_form(phase: PhasePlan, form: BatchForm, first: BatchForm, model: Any) 
             f"{phase.where}.plan.name={phase.data.plan['name']} has labels of pairs, which are"
             " predicted from a pooler, and config.model has none; choose another plan"
         )
+    told = len(list(filter(None, phase.data.languages.split(","))))
+    if "languages" in form.spec and told > model.languages > 0:
+        raise UserError(
+            f"{phase.where}.languages={phase.data.languages} are {told} and"
+            f" config.model.languages={model.languages}; give the model as many"
+        )
     if form.layout.token_types > model.token_types > 1:
         raise UserError(
             f"{phase.where}.frame={phase.data.frame} has {form.layout.token_types} token types and"

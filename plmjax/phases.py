@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from plmjax.data.batch_form import BatchForm, DataConfig, token_counts
+from plmjax.data.batch_form import BatchForm, DataConfig, changed_choice, token_counts
 from plmjax.data.pipeline import Input
 from plmjax.data.preparation import CorpusConfig, PreparedCorpus, foreseen_tokenizer
 from plmjax.data.ramp import RampConfig, Rows, growing_rows, shape_of
 from plmjax.data.store import SplitReader
+from plmjax.data.tasks import TaskInput, form_of, open_input
 from plmjax.data.tokenizers import Tokenizer
 from plmjax.errors import UserError
 from plmjax.settings import from_config
@@ -78,7 +79,7 @@ def plan_phases(
         changes = dict(changes)
         first = _first_step(changes.pop("start", None), steps, where)
         for key in {"plan", "masking"} & changes.keys():
-            changes[key] = _changed_choice(known[key], changes[key], f"{where}.{key}")
+            changes[key] = changed_choice(known[key], changes[key], f"{where}.{key}")
         starts.append((name, first, from_config(DataConfig, known | changes, where)))
     starts.sort(key=lambda item: item[1])
     ends = [first for _, first, _ in starts[1:]] + [steps]
@@ -144,14 +145,6 @@ def _first_step(start: Any, total: int, where: str) -> int:
     )
 
 
-def _changed_choice(old: Mapping[str, Any], changes: Any, where: str) -> dict[str, Any]:
-    """A phase's plan or masking: another one, or that of `config.data` with some fields changed."""
-    if not isinstance(changes, Mapping):
-        raise UserError(f"{where}={changes!r}; expected a section with name or fields")
-    is_other = changes.get("name", old["name"]) != old["name"]
-    return dict(changes) if is_other else {**old, **changes}
-
-
 def batch_form(
     phase: PhasePlan,
     config: CorpusConfig,
@@ -175,10 +168,12 @@ def batch_form(
     else:
         tokenizer = corpus.tokenizer
         counts = token_counts(list(_named(phase, phase.data.pick, corpus.train).values()))
-    return _named(phase, BatchForm.of, phase.data, tokenizer, counts)
+    return _named(phase, form_of, phase.data, tokenizer, counts)
 
 
-def train_input(phase: PhasePlan, corpus: PreparedCorpus, seed: int, host: Host) -> Input:
+def train_input(
+    phase: PhasePlan, corpus: PreparedCorpus, seed: int, host: Host
+) -> Input | TaskInput:
     """The batches of a phase, one host's part of each.
 
     Args:
@@ -188,17 +183,29 @@ def train_input(phase: PhasePlan, corpus: PreparedCorpus, seed: int, host: Host)
       host: its index, and how many there are; or the parts of the batch that it reads, ascending,
         and of how many parts the batch consists.
     """
-    return _input(phase, corpus, corpus.train, seed, host).with_rows(phase.rows)
+    opened = _input(phase, corpus, corpus.train, seed, host)
+    return _named(phase, opened.with_rows, phase.rows)
 
 
-def held_out_input(phase: PhasePlan, corpus: PreparedCorpus, seed: int, host: Host) -> Input:
+def held_out_input(
+    phase: PhasePlan, corpus: PreparedCorpus, seed: int, host: Host
+) -> Input | TaskInput:
     """The held-out documents in batches like the phase's; arguments as of `train_input`.
 
     Sources of so few documents that none is held out are left out.
     """
-    picked = _named(phase, phase.data.pick, corpus.held_out)
-    named = [name for name, split in picked.items() if split.documents] or list(picked)
-    data = dataclasses.replace(phase.data, sources=",".join(named), alpha=1.0)
+
+    def with_documents(data: DataConfig) -> dict[str, Any]:
+        picked = data.pick(corpus.held_out)
+        named = [name for name, split in picked.items() if split.documents] or list(picked)
+        return {"sources": ",".join(named), "alpha": 1.0}
+
+    tasks = {
+        name: {**phase.data.tasks[name], **_named(phase, with_documents, task)}
+        for name, task in phase.data.of_tasks.items()
+    }
+    changes = _named(phase, with_documents, phase.data)
+    data = dataclasses.replace(phase.data, tasks=tasks, **changes)
     phase = dataclasses.replace(phase, data=data)
     return _input(phase, corpus, corpus.held_out, seed, host)
 
@@ -209,9 +216,9 @@ def _input(
     splits: Mapping[str, SplitReader],
     seed: int,
     host: Host,
-) -> Input:
-    def opened() -> Input:
-        return Input(
+) -> Input | TaskInput:
+    def opened() -> Input | TaskInput:
+        return open_input(
             splits,
             corpus.tokenizer,
             phase.data,

@@ -50,11 +50,12 @@ def main() -> int:
     host = (INDEX.value, COUNT.value)
     source = train_input(phase, corpus, settings.seed, host)
     if DIGEST.value:
-        print(f"{showing.digest(source.batch(STEP.value))}  {place(source, STEP.value, host)}")
+        digest = showing.digest(source.batch(STEP.value))
+        print(f"{digest}  {place(source.at(STEP.value), STEP.value, host)}")
     elif JSON.value:
-        print_records(source, corpus, STEP.value)
+        print_records(source.at(STEP.value), corpus, STEP.value)
     else:
-        show(source, corpus, phase, STEP.value, host)
+        show(source.at(STEP.value), corpus, phase, STEP.value, host)
     return 0
 
 

@@ -1,9 +1,12 @@
 """The last page of a run: the model on all held-out documents, beside what counting scores."""
 
+from collections.abc import Mapping
+
 import jax
 import numpy as np
 
 from plmjax.data.preparation import PreparedCorpus
+from plmjax.data.tasks import filled
 from plmjax.evals import baselines, blanks
 from plmjax.evals.held_out import evaluate
 from plmjax.evals.kneser_ney import KneserNey, kneser_ney_baseline
@@ -37,7 +40,7 @@ def make_report(
     if isinstance(plan.objective, Electra):
         own["disc_auc"] = discriminator_area(plan, inputs, state)
         others["majority"] = {"disc_accuracy": 1.0 - own["replaced"], "disc_auc": 0.5}
-    scores = {"this model": own, **others}
+    scores = {"this model": own, **others, **scores_of_parts(plan, inputs, state)}
     if compare:
         scores = {name: each | inputs.text_measures(each) for name, each in scores.items()}
     fills = plan.objective.fills_blanks
@@ -64,6 +67,33 @@ def baseline_scores(
         model = KneserNey.of(*text, size, mark)
         scores |= kneser_ney_baseline(model, *inputs.text, objective.predicts)
     return scores
+
+
+def scores_of_parts(
+    plan: Experiment, inputs: Inputs, state: TrainState
+) -> dict[str, dict[str, float]]:
+    """What the model scores on each task alone, and on translations with neither side seeing the
+    other: the same targets, so that the difference is what the translation tells."""
+    step, found = plan.compiled_evaluation_step(), {}
+    for name, task in inputs.held_out.tasks.items() or [("", inputs.held_out)]:
+        whole = (filled(batch, inputs.held_out.spec) for batch in task.evaluation_batches())
+        called = f"this model{name and f', {name}'}"
+        if name:
+            found[called] = evaluate(step, state.params, whole, plan.place)
+        told_apart = "segment_ids" in plan.objective.optional_keys
+        if task.config.plan["name"] == "translation" and told_apart:
+            apart = (
+                {**filled(batch, inputs.held_out.spec), "segment_ids": sides_apart(batch)}
+                for batch in task.evaluation_batches()
+            )
+            scores = evaluate(step, state.params, apart, plan.place)
+            found[f"{called}, translation not seen"] = scores
+    return found
+
+
+def sides_apart(batch: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Segments by which attention keeps a text and its translation apart: int [B, L]."""
+    return (batch["token_types"] + 1) * batch["attention_mask"]
 
 
 def discriminator_area(plan: Experiment, inputs: Inputs, state: TrainState) -> float:

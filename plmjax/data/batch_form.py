@@ -1,24 +1,28 @@
 """What a batch is: the settings of the input, and the arrays that follow from them."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from plmjax.data.languages import LANGUAGES
 from plmjax.data.maskings import MASKINGS, BoundMasking, Masking, MaskingVocabulary
 from plmjax.data.mixing import Mixture
 from plmjax.data.plans import PLANS, Layout
 from plmjax.data.store import SplitReader
 from plmjax.data.tokenizers import Tokenizer
 from plmjax.errors import UserError
-from plmjax.settings import chosen, section_of
+from plmjax.settings import choose, chosen, from_config, section_of
 
 Spec = dict[str, tuple[tuple[int, ...], np.dtype]]
 
 # What maskings and the input itself read of a row, and the model does not.
 _OF_THE_INPUT = ("seeds", "flags", "label")
+
+_OF_TASKS = ("weight", "frame", "plan", "masking", "sources", "alpha")
 
 
 def plan_config(name: str, **changes: Any) -> dict[str, Any]:
@@ -39,6 +43,18 @@ def masking_config(name: str, **changes: Any) -> dict[str, Any]:
     return section_of(MASKINGS, name, "masking", **changes)
 
 
+def changed_choice(old: Mapping[str, Any], changes: Any, where: str) -> dict[str, Any]:
+    """A part's plan or masking: another one, or that of `config.data` with some fields changed.
+
+    Raises:
+      UserError: where the changes, which the user finds at `where`, are no section.
+    """
+    if not isinstance(changes, Mapping):
+        raise UserError(f"{where}={changes!r}; expected a section with name or fields")
+    is_other = changes.get("name", old["name"]) != old["name"]
+    return dict(changes) if is_other else {**old, **changes}
+
+
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     """What a batch is.
@@ -52,6 +68,12 @@ class DataConfig:
       sources: which of the store's sources are read: `wiki,news`, or with weights in any unit
         `wiki:3,news:1`; empty for all of them.
       alpha: without weights a source's share is proportional to its tokens to the power of alpha.
+      languages: names with commas between, such as `de,en,fr`, for models that are told the
+        language of each token: its place here. Sources are then called after their languages, as
+        `plmjax.data.languages` says; empty where nothing is told.
+      tasks: where one plan and masking are not enough: kinds of batches by name, which take turns
+        as `plmjax.data.tasks` says. Each has `weight` (1), how often its turn comes, and of the
+        settings above `frame`, `plan`, `masking`, `sources` and `alpha` where it differs.
       prefetch: batches made ahead.
     """
 
@@ -62,6 +84,8 @@ class DataConfig:
     masking: dict = dataclasses.field(default_factory=lambda: masking_config("token"))
     sources: str = ""
     alpha: float = 1.0
+    languages: str = ""
+    tasks: dict = dataclasses.field(default_factory=dict)
     prefetch: int = 4
 
     def __post_init__(self):
@@ -72,6 +96,7 @@ class DataConfig:
         if self.prefetch < 1:
             raise UserError(f"prefetch={self.prefetch} is too small; give 1 or more")
         _ = self.plan_settings, self.masking_settings, self.mixture  # each says what is wrong
+        _ = self.of_tasks, self.turns
 
     @property
     def plan_settings(self) -> Any:
@@ -82,6 +107,31 @@ class DataConfig:
     def masking_settings(self) -> Masking:
         """The chosen masking, a dataclass of MASKINGS."""
         return chosen(self.masking, MASKINGS, "masking")
+
+    @functools.cached_property
+    def of_tasks(self) -> "dict[str, DataConfig]":
+        """The settings of each task, by its name; empty where there are none."""
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        found = {}
+        for name, changes in sorted(self.tasks.items()):
+            where = f"tasks.{name}"
+            if not isinstance(changes, Mapping):
+                raise UserError(f"{where}={changes!r}; expected a section with settings")
+            for key in changes:
+                choose(key, dict.fromkeys(_OF_TASKS), f"a setting of {where}")
+            weight = changes.get("weight", 1)
+            if not isinstance(weight, int | float) or not 0 < weight < math.inf:
+                raise UserError(f"{where}.weight={weight!r}; give a number above 0")
+            changed = {key: value for key, value in changes.items() if key != "weight"}
+            for key in {"plan", "masking"} & changed.keys():
+                changed[key] = changed_choice(own[key], changed[key], f"{where}.{key}")
+            found[name] = from_config(DataConfig, {**own, "tasks": {}, **changed}, where)
+        return found
+
+    @functools.cached_property
+    def turns(self) -> Mixture:
+        """How often the turn of each task comes."""
+        return Mixture({name: self.tasks[name].get("weight", 1) for name in self.of_tasks})
 
     @property
     def mixture(self) -> Mixture:
@@ -177,6 +227,11 @@ class BatchForm:
                 f"{config.plan['name']} tells documents of a row apart; choose another plan, such "
                 "as full_sentences, or blocks without isolate"
             )
+        if config.languages and form.is_rewritten:
+            raise UserError(
+                f"languages={config.languages} are told token by token, and masking.name="
+                f"{config.masking['name']} rewrites whole rows; choose another masking"
+            )
         return dataclasses.replace(form, spec=form._global_spec())
 
     @property
@@ -186,14 +241,18 @@ class BatchForm:
         return "attention_mask" in self.masking.spec
 
     @property
+    def rows(self) -> Spec:
+        """Shape per example and dtype of the arrays before masking."""
+        told = {LANGUAGES: self.layout.spec["tokens"]} if self.config.languages else {}
+        return {**self.layout.spec, **told}
+
+    @property
     def kept(self) -> tuple[str, ...]:
-        """The layout's arrays that the model reads as they are."""
+        """The arrays before masking that the model reads as they are."""
         if self.is_rewritten:
             return ()
         return tuple(
-            key
-            for key in self.layout.spec
-            if key not in self.masking.spec and key not in _OF_THE_INPUT
+            key for key in self.rows if key not in self.masking.spec and key not in _OF_THE_INPUT
         )
 
     @property
@@ -207,7 +266,7 @@ class BatchForm:
         return self.plan.task if self.labels else ""
 
     def _global_spec(self) -> Spec:
-        rows = {key: self.layout.spec[key] for key in self.kept} | self.masking.spec
+        rows = {key: self.rows[key] for key in self.kept} | self.masking.spec
         if self.labels:
             rows |= {"label": ((), np.dtype(np.int32)), "label_weights": ((), np.dtype(np.float32))}
         return {key: ((self.config.batch_size, *shape), of) for key, (shape, of) in rows.items()}

@@ -18,7 +18,7 @@ from plmjax.data.phrases import dictionary_bytes
 from plmjax.data.progress import Reporter
 from plmjax.data.sources import Source
 from plmjax.data.text_settings import TextSettings, open_annotator, sampled_units, settings_digest
-from plmjax.data.tokenising import Job, sentences_of
+from plmjax.data.tokenising import Job, Sentences, sentences_of
 from plmjax.data.tokenizers import Tokenizer, load_tokenizer
 from plmjax.errors import UserError
 
@@ -260,8 +260,8 @@ def _trained(work: Work, units: Sequence[Unit], reporter: Reporter) -> Tokenizer
             for unit, limit in chosen:
                 counts: collections.Counter = collections.Counter()
                 found = documents(unit, tell, strict=strict, counts=counts)
-                for sentences in _up_to(limit, unit.size, sentences_of(found, job, counts)):
-                    yield joint.join(sentences)
+                for texts in _up_to(limit, unit.size, sentences_of(found, job, counts)):
+                    yield joint.join(texts)
 
     if any(unit.kind == "tfds" for unit in units):
         # The trainer asks for texts in a thread of its own, in which TensorFlow never comes back.
@@ -270,12 +270,12 @@ def _trained(work: Work, units: Sequence[Unit], reporter: Reporter) -> Tokenizer
     return work.text.trained(texts)
 
 
-def _up_to(limit: int, size: int, found: Iterator[tuple[list[str], bool]]) -> Iterator[list[str]]:
+def _up_to(limit: int, size: int, found: Iterator[Sentences]) -> Iterator[list[str]]:
     """All documents where a unit is read whole; else as many as have `limit` characters."""
     read = 0
-    for sentences, _ in found:
-        yield sentences
-        read += sum(map(len, sentences))
+    for document in found:
+        yield document.texts
+        read += sum(map(len, document.texts))
         if limit < size and read >= limit:
             return
 

@@ -20,11 +20,13 @@ class Document(NamedTuple):
       pieces: its text: lines, or, where `whole`, what is not to be split further.
       whole: whether `pieces` are the sentences (translation pairs, sources that split themselves).
       language: the tag it carries; empty where it has none.
+      group: documents of one group are held out together; empty where its own text decides.
     """
 
     pieces: list[str]
     whole: bool = False
     language: str = ""
+    group: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -178,7 +178,11 @@ def _of_table(reading: Reading) -> Iterator[Document]:
 
 def _of_sample(reading: Reading) -> Iterator[Document]:
     sample = SAMPLES[reading.unit.path]()
-    for first, *others in sample.documents(reading.advance):
+    for document in sample.documents(reading.advance):
+        if isinstance(document, Document):
+            yield document
+            continue
+        first, *others = document
         yield Document([first, *(sample.between + other for other in others)], whole=True)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from plmjax.data.batch_form import BatchForm, DataConfig, Spec
 from plmjax.data.counter_random import key_of
 from plmjax.data.host_tensorflow import tensorflow
+from plmjax.data.languages import LANGUAGES, language_rows
 from plmjax.data.plans import Examples, MixedPlan, Plan
 from plmjax.data.ramp import Rows
 from plmjax.data.store import SplitReader
@@ -66,8 +67,8 @@ class Input:
           process_index, process_count: which host this is, of how many; or which parts of the
             batch it has, ascending, of how many equal ones.
 
-        Attributes of the object are config, form (see `BatchForm`) and local_size, this host's
-        examples of a batch.
+        Attributes of the object are config, form (see `BatchForm`), local_size, this host's
+        examples of a batch, and tasks, of which there are none: see `plmjax.data.tasks`.
 
         Raises:
           UserError: where the batch does not divide by the hosts, a split is too small, or
@@ -79,8 +80,12 @@ class Input:
                 f"give a multiple of {process_count}"
             )
         self.config = config
+        self.tasks: dict[str, Input] = {}
         self.form = BatchForm.of(config, tokenizer, token_counts)
         self._splits = config.pick(splits)
+        self._languages = None
+        if config.languages:
+            self._languages = language_rows(list(self._splits), config.languages.split(","))
         self._seed = seed
         self._plans = self._bound(self.form.plan, seed)
         self._rows = Rows((first_step,), (config.batch_size,), (first_example,))
@@ -151,6 +156,10 @@ class Input:
         _ = self._mixed  # here, and not by several threads at once
         return self._run(self._training_rows, start_step, stop_step)
 
+    def at(self, step: int) -> "Input":
+        """The input of a step: this one. See `plmjax.data.tasks.TaskInput`, which has several."""
+        return self
+
     def batch(self, step: int) -> dict[str, np.ndarray]:
         """This host's part of the batch of one step."""
         return next(self.batches(step, step + 1))
@@ -219,14 +228,19 @@ class Input:
         return first + self._local_rows
 
     def _assembled(self, examples: Examples) -> dict[str, np.ndarray]:
-        return self.form.layout.assemble(examples, list(self._splits.values()))
+        features = self.form.layout.assemble(examples, list(self._splits.values()))
+        if self._languages is not None:
+            sources_B1 = examples.sources[:, None]
+            told_BL = self._languages[sources_B1, features["token_types"]]
+            features[LANGUAGES] = told_BL * features["attention_mask"]
+        return features
 
     def _run(
         self, read: Read, start_step: int, stop_step: int | None
     ) -> Iterator[dict[str, np.ndarray]]:
         tf = tensorflow()
         failures: list[Exception] = []
-        layout = {**self.form.layout.spec, "is_real": ((), np.dtype(np.float32))}
+        layout = {**self.form.rows, "is_real": ((), np.dtype(np.float32))}
 
         def rows(step: np.ndarray) -> list[np.ndarray]:
             try:

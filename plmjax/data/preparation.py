@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from etils import epath
@@ -32,7 +32,8 @@ class CorpusConfig:
       store: the folder of a store that `python -m plmjax.prepare` made; the other settings are not
         used then.
       source: a sample such as `sample:pydoc`, or a kind and files such as `text:/data/*.txt`; see
-        `plmjax.data.sources.KINDS`.
+        `plmjax.data.sources.KINDS`. Several have a semicolon between, and each its name before a
+        `=` where that of its kind is not wanted: `en=text:/data/en.txt;fr=text:/data/fr.txt`.
       cache_dir: where corpora prepared from `source` are kept; a local path, or one such as
         gs://bucket/folder.
       tokenizer: a kind, see `plmjax.data.tokenizers.opening`.
@@ -112,12 +113,12 @@ def prepare(config: CorpusConfig, *, quiet: bool = False) -> PreparedCorpus:
     if config.store:
         return open_prepared(epath.Path(config.store).expanduser())
     report = Reporter(quiet)
-    source = open_source(config.source)
-    folder = epath.Path(config.cache_dir).expanduser() / _folder_name(config, source)
+    sources = tuple(open_source(spec) for spec in config.source.split(";"))
+    folder = epath.Path(config.cache_dir).expanduser() / _folder_name(config, sources)
     if (folder / manifest.FILE).exists():
         report.say(f"corpus: reusing {folder}")
         return open_prepared(folder)
-    work = Work((source,), config.text_settings(), held_out=config.held_out)
+    work = Work(sources, config.text_settings(), held_out=config.held_out)
     with user_errors_of_the_disk(folder, "give another cache_dir"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _workplace(folder) as workplace:
@@ -187,16 +188,19 @@ def open_prepared(folder: str | os.PathLike) -> PreparedCorpus:
     return PreparedCorpus(str(folder), about, tokenizer, **splits)
 
 
-def _folder_name(config: CorpusConfig, source: Source) -> str:
+def _folder_name(config: CorpusConfig, sources: Sequence[Source]) -> str:
     given = given_tokenizer(config)
     kind = "" if config.tokenizer == "wordpiece" else f"{config.tokenizer} "
     vocabulary = given.digest if given else f"{kind}{config.vocab_size} {config.lowercase}"
-    parts = [manifest.FORMAT, source.fingerprint(), vocabulary, config.held_out]
+    prints = [source.fingerprint() for source in sources]
+    if len(sources) > 1:  # where their names matter
+        prints = [f"{source.name} {mark}" for source, mark in zip(sources, prints, strict=True)]
+    parts = [manifest.FORMAT, *prints, vocabulary, config.held_out]
     for name in DICTIONARIES:
         if path := getattr(config, name):
             parts.append(f"{name} {read_dictionary(path).digest}")
     digest = hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
-    return f"{source.name}-{digest[:20]}"
+    return f"{sources[0].name}-{digest[:20]}"
 
 
 @contextlib.contextmanager

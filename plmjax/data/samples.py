@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from plmjax.data.catalogues_sample import catalogues_samples
+from plmjax.data.cleaning import Document
 from plmjax.data.people_daily_sample import people_daily_sample
 from plmjax.data.pydoc_sample import pydoc_sample
 
@@ -19,8 +21,9 @@ class Sample(Protocol):
     def fingerprint(self) -> str:
         """Hex digest of the content."""
 
-    def documents(self, advance: Callable[[int], None]) -> Iterator[list[str]]:
-        """Yields each document as a list of sentences; `advance` is told of the bytes gone by."""
+    def documents(self, advance: Callable[[int], None]) -> Iterator[list[str] | Document]:
+        """Yields each document as a list of sentences, or with all that there is to say of it;
+        `advance` is told of the bytes gone by."""
 
     def entities(self) -> list[str]:
         """The names that are marked in the text; empty where none are."""
@@ -29,5 +32,6 @@ class Sample(Protocol):
 SAMPLES: dict[str, Callable[[], Sample]] = {
     "pydoc": pydoc_sample,
     "people_daily": people_daily_sample,
+    **catalogues_samples(),
 }
 """Each opens the one sample of its name."""

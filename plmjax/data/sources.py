@@ -27,7 +27,7 @@ KINDS = {
     "parquet": "Parquet files; options field, language_field",
     "arrow": "a folder that Hugging Face datasets saved",
     "tfds": "a TensorFlow dataset: NAME, NAME/CONFIG or NAME:SPLIT",
-    "sample": "sample:pydoc, the documentation on this machine, or sample:people_daily",
+    "sample": "sample:pydoc, the documentation on this machine, sample:people_daily, and others",
 }
 _OPTIONS = {
     "jsonl": {"field", "language_field"},

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from etils import epath
@@ -30,7 +31,8 @@ class Job:
       parts: the folder of the parts.
       annotator_digest: of what the store's annotator does.
       cleaning: what is left out.
-      held_out: share of the documents, picked by their content, that is never trained on.
+      held_out: share of the documents, picked by their content (by their groups, where they have
+        some), that is never trained on.
       spacing: `collapse` makes white space single spaces and drops it between sentences, `keep`
         keeps all of it.
     """
@@ -53,6 +55,18 @@ class Job:
     def part(self, unit: Unit) -> epath.Path:
         """Where the part of a unit is, or will be."""
         return part_path(epath.Path(self.parts), part_key(self.digest, unit))
+
+
+class Sentences(NamedTuple):
+    """A document that is kept.
+
+    texts: its sentences. pair: whether they are a sentence and its translation. group: see
+    `Document`.
+    """
+
+    texts: list[str]
+    pair: bool
+    group: str
 
 
 @functools.lru_cache(1)
@@ -82,8 +96,8 @@ def make_part(job: Job, unit: Unit, advance: Callable[[int], None] = lambda _: N
 
 def sentences_of(
     found: Iterator[Document], job: Job, counts: collections.Counter
-) -> Iterator[tuple[list[str], bool]]:
-    """Yields each document that is kept as its sentences, and whether it is a pair."""
+) -> Iterator[Sentences]:
+    """Yields each document that is kept."""
     for document in found:
         cleaned = job.cleaning.apply(document, counts)
         if cleaned is None:
@@ -96,7 +110,7 @@ def sentences_of(
             counts["empty"] += 1
         else:
             counts["long_sentences_cut"] += sum(len(s) >= LONGEST_SENTENCE for s in sentences)
-            yield sentences, pair
+            yield Sentences(sentences, pair, cleaned.group)
 
 
 def _split(document: Document, keep_spaces: bool) -> list[str]:
@@ -125,13 +139,13 @@ def _with_spaces(text: str) -> list[str]:
     return sentences
 
 
-def _batches(found: Iterator[tuple[list[str], bool]]) -> Iterator[list[tuple[list[str], bool]]]:
+def _batches(found: Iterator[Sentences]) -> Iterator[list[Sentences]]:
     """Groups of documents with enough text to keep a tokenizer busy; a long one is alone."""
     group, sentences, characters = [], 0, 0
     for document in found:
         group.append(document)
-        sentences += len(document[0])
-        characters += sum(map(len, document[0]))
+        sentences += len(document.texts)
+        characters += sum(map(len, document.texts))
         if sentences >= _SENTENCES_AT_ONCE or characters >= _CHARACTERS_AT_ONCE:
             yield group
             group, sentences, characters = [], 0, 0
@@ -152,16 +166,16 @@ def _encoded(texts: list[str], annotator: Annotator) -> Iterator[tuple[np.ndarra
 
 
 def _block(
-    batch: list[tuple[list[str], bool]],
+    batch: list[Sentences],
     annotator: Annotator,
     job: Job,
     counts: collections.Counter,
 ) -> Block:
-    encoded = list(_encoded([text for texts, _ in batch for text in texts], annotator))
+    encoded = list(_encoded([text for document in batch for text in document.texts], annotator))
     lengths = np.array([len(ids) for ids, _ in encoded], np.int64)
-    hashes, sizes, kept = [], [], np.ones(len(encoded), bool)
+    hashes, groups, sizes, kept = [], [], [], np.ones(len(encoded), bool)
     start = 0
-    for texts, pair in batch:
+    for texts, pair, group in batch:
         end = start + len(texts)
         size = int(np.count_nonzero(lengths[start:end]))
         if pair and size < 2:
@@ -170,14 +184,17 @@ def _block(
         elif not size:
             counts["empty"] += 1
         else:
-            hashes.append(hashlib.sha256("\n".join(texts).encode()).digest()[:16])
+            hashes.append(_hash_of("\n".join(texts)))
+            groups.append(_hash_of(group) if group else hashes[-1])
             sizes.append(size)
         start = end
     kept &= lengths > 0
     some = [pair for pair, keep in zip(encoded, kept.tolist(), strict=True) if keep]
-    hashes_D2 = np.frombuffer(b"".join(hashes), "<u8").reshape(-1, 2)
+    hashes_D2, groups_D2 = (
+        np.frombuffer(b"".join(each), "<u8").reshape(-1, 2) for each in (hashes, groups)
+    )
     return Block(
-        held_out_D=(hashes_D2[:, 0] / 2.0**64 < job.held_out).astype(np.uint8),
+        held_out_D=(groups_D2[:, 0] / 2.0**64 < job.held_out).astype(np.uint8),
         hashes_D2=hashes_D2,
         document_lengths_D=np.array(sizes, np.uint32),
         sentence_lengths_S=lengths[kept].astype(np.uint32),
@@ -186,3 +203,7 @@ def _block(
             np.uint32
         ),
     )
+
+
+def _hash_of(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()[:16]
