@@ -33,6 +33,7 @@ PLANS = (
     ("configs/pmlm.py:base-a", "v4:4x4x4"),
     ("configs/bert_wwm.py:roberta-wwm-ext-large", "v4:4x4x4"),
     ("configs/ernie.py:base", "v4:4x4x4"),
+    ("configs/macbert.py:large", "v4:4x4x4"),
     ("configs/xlnet.py:large", "v4:4x4x4"),
     ("configs/bart.py:large", "v4:4x4x4"),
     ("configs/t5.py:11b", "v4:4x4x4"),

@@ -46,7 +46,7 @@ from plmjax.parallel.rules import (
     placed,
     replicated,
 )
-from plmjax.phases import PhasePlan, batch_form, plan_phases, tokens_seen
+from plmjax.phases import PhasePlan, batch_form, plan_phases, tokens_seen, with_tables
 from plmjax.settings import choose, from_config, to_config
 from plmjax.train import optimizers
 from plmjax.train.checkpoints import CheckpointConfig
@@ -384,7 +384,8 @@ def model_config(settings: Settings) -> Any:
 
 def open_corpus(settings: Settings, quiet: bool = False) -> PreparedCorpus:
     """Prepares the corpus, or reuses what was prepared before."""
-    return prepare(settings.corpus, quiet=quiet)
+    corpus = prepare(settings.corpus, quiet=quiet)
+    return with_tables(corpus, planned_phases(settings), quiet)
 
 
 def objective_of(settings: Settings, labels: int, task: str) -> nn.Module:

@@ -10,7 +10,9 @@ import numpy as np
 from plmjax.data.batch_form import BatchForm, DataConfig, changed_choice, token_counts
 from plmjax.data.pipeline import Input
 from plmjax.data.preparation import CorpusConfig, PreparedCorpus, foreseen_tokenizer
+from plmjax.data.progress import Reporter
 from plmjax.data.ramp import RampConfig, Rows, growing_rows, shape_of
+from plmjax.data.similar_word_tables import corpus_table_is_read, make_corpus_table
 from plmjax.data.store import SplitReader
 from plmjax.data.tasks import TaskInput, form_of, open_input
 from plmjax.data.tokenizers import Tokenizer
@@ -165,10 +167,20 @@ def batch_form(
     if corpus is None:
         tokenizer = foreseen_tokenizer(config) if tokenizer is None else tokenizer
         counts = np.ones(tokenizer.vocab_size, np.int64)
-    else:
-        tokenizer = corpus.tokenizer
-        counts = token_counts(list(_named(phase, phase.data.pick, corpus.train).values()))
-    return _named(phase, form_of, phase.data, tokenizer, counts)
+        return _named(phase, form_of, phase.data, tokenizer, counts)
+    counts = token_counts(list(_named(phase, phase.data.pick, corpus.train).values()))
+    known = corpus.tokenizer, counts, corpus.similar_words
+    return _named(phase, form_of, phase.data, *known)
+
+
+def with_tables(
+    corpus: PreparedCorpus, phases: Sequence[PhasePlan], quiet: bool = False
+) -> PreparedCorpus:
+    """The corpus, with its own table of similar words where a masking of the phases reads it."""
+    read = (data for phase in phases for data in (phase.data, *phase.data.of_tasks.values()))
+    if any(corpus_table_is_read(data.masking_settings) for data in read):
+        make_corpus_table(corpus, Reporter(quiet))
+    return corpus
 
 
 def train_input(
@@ -224,6 +236,7 @@ def _input(
             phase.data,
             seed,
             token_counts=token_counts(list(phase.data.pick(corpus.train).values())),
+            similar_words=corpus.similar_words,
             first_step=phase.first,
             first_example=phase.first_example,
             process_index=host[0],

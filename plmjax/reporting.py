@@ -43,7 +43,7 @@ def make_report(
     scores = {"this model": own, **others, **scores_of_parts(plan, inputs, state)}
     if compare:
         scores = {name: each | inputs.text_measures(each) for name, each in scores.items()}
-    fills = plan.objective.fills_blanks
+    fills = plan.objective.fills_blanks and inputs.held_out.form.masking.shows_mask
     filled = fill_held_out_blanks(plan, corpus, inputs, state) if fills else []
     return Report(int(jax.device_get(state.step)), scores, filled)
 

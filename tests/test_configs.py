@@ -30,6 +30,7 @@ ARGUMENTS = {
     "electra.py": ["small", "base", "large", "demo"],
     "gpt_demo.py": ["english", "chinese"],
     "gpt.py": [*gpt.PRESETS, "megatron-8b", "cpm-2.6b", "gpt2-small,seq_len=512"],
+    "macbert.py": ["base", "large", "large,masking=ngram", "demo", "demo,masking=whole_word"],
     "modernbert.py": [
         *("base", "base,stage=extension", "base,stage=decay", "large", "large,stage=extension"),
         *("demo", "demo,stage=extension", "demo,stage=decay"),

@@ -204,7 +204,11 @@ class BatchForm:
 
     @classmethod
     def of(
-        cls, config: DataConfig, tokenizer: Tokenizer, token_counts: np.ndarray | None = None
+        cls,
+        config: DataConfig,
+        tokenizer: Tokenizer,
+        token_counts: np.ndarray | None = None,
+        similar_words: str = "",
     ) -> "BatchForm":
         """The form of these settings.
 
@@ -213,12 +217,14 @@ class BatchForm:
           tokenizer: whose special tokens frame the text.
           token_counts: int64 [vocab_size], of the training text; maskings that draw from them say
             so if they are missing.
+          similar_words: path of the corpus's table of similar words; empty before it is prepared.
 
         Raises:
           UserError: where the vocabulary lacks a token, or settings do not fit each other.
         """
         plan, settings = config.plan_settings, config.masking_settings
-        masking = settings.bind(vocabulary_of(tokenizer, token_counts), config.seq_len)
+        vocabulary = vocabulary_of(tokenizer, token_counts, similar_words)
+        masking = settings.bind(vocabulary, config.seq_len)
         layout = plan.layout(config.frame, tokenizer, masking.input_length)
         form = cls(config, plan, layout, masking, {})
         if layout.isolate and form.is_rewritten:
@@ -272,8 +278,10 @@ class BatchForm:
         return {key: ((self.config.batch_size, *shape), of) for key, (shape, of) in rows.items()}
 
 
-def vocabulary_of(tokenizer: Tokenizer, token_counts: np.ndarray | None) -> MaskingVocabulary:
-    """What maskings need of a tokenizer; `token_counts` int64 [vocab_size] or None."""
+def vocabulary_of(
+    tokenizer: Tokenizer, token_counts: np.ndarray | None, similar_words: str = ""
+) -> MaskingVocabulary:
+    """What maskings need of a tokenizer and its corpus; see `BatchForm.of`."""
     return MaskingVocabulary(
         vocab_size=tokenizer.vocab_size,
         special_ids=tokenizer.special_ids,
@@ -287,6 +295,7 @@ def vocabulary_of(tokenizer: Tokenizer, token_counts: np.ndarray | None) -> Mask
         sentinel_ids=tokenizer.sentinel_ids,
         token_counts=token_counts,
         word_starts=tokenizer.word_starts,
+        similar_words=similar_words,
     )
 
 

@@ -49,6 +49,7 @@ class Input:
         seed: int,
         *,
         token_counts: np.ndarray | None = None,
+        similar_words: str = "",
         first_step: int = 0,
         first_example: int = 0,
         process_index: int | Sequence[int] = 0,
@@ -62,6 +63,7 @@ class Input:
           config: what a batch is.
           seed: of order, pairs and masks.
           token_counts: int64 [vocab_size], of the training text, for maskings that draw from it.
+          similar_words: path of the corpus's table of similar words, for the masking of that name.
           first_step, first_example: the step at which these settings begin, and how many examples
             the steps before it have used up.
           process_index, process_count: which host this is, of how many; or which parts of the
@@ -81,7 +83,7 @@ class Input:
             )
         self.config = config
         self.tasks: dict[str, Input] = {}
-        self.form = BatchForm.of(config, tokenizer, token_counts)
+        self.form = BatchForm.of(config, tokenizer, token_counts, similar_words)
         self._splits = config.pick(splits)
         self._languages = None
         if config.languages:

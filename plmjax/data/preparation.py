@@ -98,6 +98,11 @@ class PreparedCorpus:
         """Hex digest of the tokenizer and of every token, flag and boundary of every split."""
         return self.manifest["digest"]
 
+    @property
+    def similar_words(self) -> str:
+        """Where its own table of similar words is, or will be, for the masking that reads one."""
+        return str(epath.Path(self.path) / f"similar_words-{self.digest[:12]}.npz")
+
 
 def prepare(config: CorpusConfig, *, quiet: bool = False) -> PreparedCorpus:
     """Opens the store, or prepares the source, or opens what the same content was prepared to.

@@ -22,17 +22,19 @@ from plmjax.errors import UserError
 
 
 def form_of(
-    config: DataConfig, tokenizer: Tokenizer, token_counts: np.ndarray | None = None
+    config: DataConfig,
+    tokenizer: Tokenizer,
+    token_counts: np.ndarray | None = None,
+    similar_words: str = "",
 ) -> BatchForm:
     """The form of a batch; with tasks that of the first one, its spec what all of them make.
 
     Arguments and errors as of `BatchForm.of`.
     """
+    known = tokenizer, token_counts, similar_words
     if not config.tasks:
-        return BatchForm.of(config, tokenizer, token_counts)
-    return _joined(
-        [BatchForm.of(task, tokenizer, token_counts) for task in config.of_tasks.values()]
-    )
+        return BatchForm.of(config, *known)
+    return _joined([BatchForm.of(task, *known) for task in config.of_tasks.values()])
 
 
 def open_input(

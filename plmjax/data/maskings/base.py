@@ -30,6 +30,8 @@ class MaskingVocabulary:
         is not known.
       word_starts: bool [vocab_size], False for tokens that continue a word by their form; None
         where it is not known.
+      similar_words: path of the corpus's own table of similar words; empty where there is no
+        corpus yet.
     """
 
     vocab_size: int
@@ -44,6 +46,7 @@ class MaskingVocabulary:
     sentinel_ids: tuple[int, ...] = ()
     token_counts: np.ndarray | None = None
     word_starts: np.ndarray | None = None
+    similar_words: str = ""
 
     @property
     def text_ids(self) -> np.ndarray:
@@ -91,11 +94,13 @@ class BoundMasking:
       spec: shape per example and dtype of every key it returns, `overflow` among them: int32,
         targets that the procedure wanted and that found no slot.
       function: what is called.
+      shows_mask: whether targets are shown as [MASK]; a model that never sees one fills no blanks.
     """
 
     input_length: int
     spec: Spec
     function: Callable[[Features], Features]
+    shows_mask: bool = True
 
     def __call__(self, features: Features) -> Features:
         """The keys that are new or replaced."""

@@ -44,7 +44,8 @@ class SimilarWordMasking:
     of the same number only (`similar_words.SimilarWords`).
 
     Attributes:
-      words: path of the table, made by `similar_words.make_similar_words(...).save(path)`.
+      words: path of the table, which `python -m plmjax.similar_words` makes; empty for the
+        corpus's own, which is made of its text before the first step, where none is there yet.
       mask_rate: share of the tokens that is picked.
       max_predictions: most targets of an example; 0 for as many as the rate asks for.
       weights: of n = 1, 2, ... words; they need not sum to 1.
@@ -60,11 +61,6 @@ class SimilarWordMasking:
     random_share: float = 0.1
 
     def __post_init__(self):
-        if not self.words:
-            raise UserError(
-                "words='' names no table of similar words; give the path of one, made with "
-                "plmjax.data.maskings.make_similar_words"
-            )
         check_share("mask_rate", self.mask_rate)
         check_share("similar_share", self.similar_share)
         check_share("random_share", self.random_share)
@@ -73,10 +69,11 @@ class SimilarWordMasking:
 
     def bind(self, vocabulary: MaskingVocabulary, seq_len: int) -> BoundMasking:
         """See `base.Masking`."""
-        table = SimilarWords.load(self.words)
+        path = self.words or vocabulary.similar_words
+        table = SimilarWords.load(path) if path else SimilarWords.stand_in(vocabulary.vocab_size)
         if table.vocab_size != vocabulary.vocab_size:
             raise UserError(
-                f"words={self.words} was made for {table.vocab_size} tokens and the vocabulary has "
+                f"words={path} was made for {table.vocab_size} tokens and the vocabulary has "
                 f"{vocabulary.vocab_size}; make the table with this tokenizer"
             )
         slots_M = slots_for(self.max_predictions, max(1, int(self.mask_rate * seq_len)), seq_len)
@@ -107,7 +104,7 @@ class SimilarWordMasking:
             masked = slots.targets_of(features, positions_BM, overflow_B)
             return masked | {"tokens": slots.written(tokens_BL, positions_BM, shown_BM)}
 
-        return BoundMasking(seq_len, mlm_spec(seq_len, slots_M), mask)
+        return BoundMasking(seq_len, mlm_spec(seq_len, slots_M), mask, shows_mask=False)
 
     def _shares(
         self, is_known_BM: "tf.Tensor", is_used_BM: "tf.Tensor"

@@ -13,6 +13,7 @@ from plmjax.errors import UserError
 
 MOST_TOKENS = 8  # of a word; longer ones have no similar word
 _ROWS_AT_ONCE = 1024  # bounds the memory of the block of cosines
+_REMEDY = "make it with python -m plmjax.similar_words --store=STORE"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,15 +50,18 @@ class SimilarWords:
             with epath.Path(path).open("rb") as file, np.load(file) as arrays:
                 values = {field.name: arrays[field.name] for field in dataclasses.fields(cls)}
         except FileNotFoundError:
-            raise UserError(
-                f"words={path} does not exist; make it with plmjax.data.maskings.make_similar_words"
-            ) from None
+            raise UserError(f"words={path} does not exist; {_REMEDY}") from None
         except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(
-                f"words={path} is no table of similar words ({error}); make it with "
-                "plmjax.data.maskings.make_similar_words"
+                f"words={path} is no table of similar words ({error}); {_REMEDY}"
             ) from None
         return cls(**values | {"vocab_size": int(values["vocab_size"])})
+
+    @classmethod
+    def stand_in(cls, vocab_size: int) -> "SimilarWords":
+        """What stands for a table that is still to be made, so that a run can be checked before."""
+        nobody_KT = np.full((1, MOST_TOKENS), -1, np.int32)
+        return cls(vocab_size, np.zeros(1, np.int64), nobody_KT, nobody_KT)
 
 
 def piece_hash(ids: np.ndarray, index: np.ndarray) -> np.ndarray:
@@ -65,24 +69,42 @@ def piece_hash(ids: np.ndarray, index: np.ndarray) -> np.ndarray:
     return fold(fold(key_of("pieces of a word"), ids), index)
 
 
+def word_hashes(tokens_T: np.ndarray, index_T: np.ndarray, begins_W: np.ndarray) -> np.ndarray:
+    """Int64 [W]: the hashes of words that fill a text.
+
+    Args:
+      tokens_T: ids.
+      index_T: of each token in its word.
+      begins_W: where each word begins, the first at 0.
+    """
+    pieces_T = piece_hash(tokens_T.astype(np.uint64), index_T.astype(np.uint64))
+    return np.add.reduceat(pieces_T, begins_W).view(np.int64)
+
+
 def read_vectors(path: str | os.PathLike, limit: int) -> tuple[list[str], np.ndarray]:
-    """The first `limit` words of a text file of word2vec's format, and float32 vectors [K, D].
+    """The first `limit` words of a text file of vectors, and float32 vectors [K, D].
+
+    A word and its numbers a line, as word2vec writes it, with a header of both sizes (Tencent's
+    file, too), and GloVe without one. A word may have spaces in it.
 
     Raises:
       UserError: where the file is missing or a line of it has another number of values.
     """
-    words, rows = [], []
+    words, rows, width = [], [], 0
     for number, fields in _lines(path):
-        if number == 1 and len(fields) == 2:
-            continue  # word2vec's header; GloVe's files have none
+        if number == 1 and len(fields) == 2 and fields[1].isdigit():
+            width = int(fields[1])
+            continue
+        width = width or len(fields) - 1
+        word, numbers = fields[: len(fields) - width], fields[len(fields) - width :]
         try:
-            row = np.array(fields[1:], np.float32)
+            row = np.array(numbers, np.float32)
         except ValueError:
             row = np.zeros(0, np.float32)
-        if len(row) == 0 or (rows and len(row) != len(rows[0])):
-            expected = f"a word and {len(rows[0])} numbers" if rows else "a word and numbers"
+        if not word or len(row) != width or not width:
+            expected = f"a word and {width} numbers" if rows else "a word and numbers"
             raise UserError(f"{path}, line {number}: expected {expected}; mend or remove the line")
-        words.append(fields[0])
+        words.append(" ".join(word))
         rows.append(row)
         if len(words) == limit:
             break
@@ -127,7 +149,28 @@ def make_similar_words(
       UserError: where the file is none, or no word has a similar one.
     """
     words, vectors_KD = read_vectors(path, limit)
-    ids = encode_batch(words)
+    return nearest_words(encode_batch(words), vectors_KD, vocab_size, str(path), least_cosine)
+
+
+def nearest_words(
+    ids: list[np.ndarray],
+    vectors_KD: np.ndarray,
+    vocab_size: int,
+    source: str,
+    least_cosine: float = 0.0,
+) -> SimilarWords:
+    """The table of words whose ids and vectors are known.
+
+    Args:
+      ids: of each word's tokens.
+      vectors_KD: the words' vectors; of words with the same ids the first one counts.
+      vocab_size: the tokenizer's.
+      source: where they come from, for messages.
+      least_cosine: see `make_similar_words`.
+
+    Raises:
+      UserError: where no word has a similar one.
+    """
     lengths_K = np.array([len(row) for row in ids])
     known_K = np.linalg.norm(vectors_KD, axis=1) > 0
     vectors_KD = vectors_KD / np.maximum(np.linalg.norm(vectors_KD, axis=1, keepdims=True), 1e-12)
@@ -141,12 +184,12 @@ def make_similar_words(
         own += [ids[row] for row in rows[is_near]]
         other += [ids[row] for row in rows[neighbour[is_near]]]
     if not own:
-        raise UserError(f"{path}: no word has a similar one of as many tokens; give more vectors")
+        raise UserError(f"{source}: no word has a similar one of as many tokens; give more vectors")
     words_KT, similar_KT = _padded(own), _padded(other)
-    pieces_KT = piece_hash(
-        words_KT.astype(np.uint64), np.arange(MOST_TOKENS, dtype=np.uint64)[None]
-    )
-    hashes_K = np.where(words_KT >= 0, pieces_KT, 0).sum(axis=1, dtype=np.uint64).view(np.int64)
+    lengths_K = np.array([len(row) for row in own])
+    begins_K = np.cumsum(lengths_K) - lengths_K
+    index_T = np.arange(lengths_K.sum()) - np.repeat(begins_K, lengths_K)
+    hashes_K = word_hashes(np.concatenate(own), index_T, begins_K)
     # Of words with one hash only one is kept: a look-up compares the ids, so none is mistaken.
     hashes_K, order = np.unique(hashes_K, return_index=True)
     return SimilarWords(vocab_size, hashes_K, words_KT[order], similar_KT[order])

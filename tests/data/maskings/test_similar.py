@@ -1,3 +1,4 @@
+import dataclasses
 from collections import Counter
 
 import numpy as np
@@ -237,3 +238,26 @@ def test_equal_hashes_are_not_mistaken(english, table, masking, tmp_path):
         SimilarWordMasking(str(tmp_path / "wrong.npz")).bind(english.vocabulary, L), features
     )
     assert not (result["tokens"] == english.vocabulary.mask_id).any()
+
+
+def test_the_corpus_has_a_table_of_its_own(english, table, masking, tmp_path):
+    """An empty path means it; while there is no corpus yet, one of nothing stands for it."""
+    table.save(tmp_path / "own.npz")
+    own = dataclasses.replace(english.vocabulary, similar_words=str(tmp_path / "own.npz"))
+    features = english.features(50, L)
+    found = run(SimilarWordMasking().bind(own, L), features)
+    expected = run(masking.bind(english.vocabulary, L), features)
+    assert all(np.array_equal(found[key], x) for key, x in expected.items())
+    bound = SimilarWordMasking().bind(english.vocabulary, L)
+    assert bound.spec == masking.bind(english.vocabulary, L).spec and not bound.shows_mask
+    assert set(run(bound, features)) == set(bound.spec)
+
+
+def test_words_of_a_vector_file_may_have_spaces(tmp_path):
+    """As GloVe's largest and Tencent's have some."""
+    (tmp_path / "headed.txt").write_text("3 2\nnew york 1 2\nbread 3 4\n12 5 6\n")
+    words, rows = read_vectors(tmp_path / "headed.txt", 10)
+    assert words == ["new york", "bread", "12"] and rows.tolist() == [[1, 2], [3, 4], [5, 6]]
+    (tmp_path / "plain.txt").write_text("bread 3 4\n. . 5 6\n")
+    words, rows = read_vectors(tmp_path / "plain.txt", 10)
+    assert words == ["bread", ". ."] and rows.tolist() == [[3, 4], [5, 6]]
