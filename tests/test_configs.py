@@ -26,6 +26,7 @@ ARGUMENTS = {
         *("bert-wwm", "bert-wwm-ext", "roberta-wwm-ext", "roberta-wwm-ext-large", "demo"),
         "demo,masking=ngram",
     ],
+    "compare.py": ["tokens", "tokens,test=spans", "electra,tuned=order"],
     "ernie.py": ["base", "demo"],
     "electra.py": ["small", "base", "large", "demo"],
     "gpt_demo.py": ["english", "chinese"],

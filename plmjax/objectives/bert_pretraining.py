@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from plmjax.errors import UserError
 from plmjax.nn.dense import dense
 from plmjax.nn.initializers import bert_normal
 from plmjax.objectives.token_prediction import cross_entropy
@@ -28,11 +29,14 @@ class BertPretraining(nn.Module):
       labels: classes of sentence pairs; 0 for no such term.
       task: what the label is about, which names the term: nsp (0 if the second segment follows the
         first, 1 if it is random), sop, distance.
+      mlm_factor: what the mean loss over masked positions is multiplied by; 0 to tune an encoder
+        for the label alone.
     """
 
     backbone: nn.Module
     labels: int = 2
     task: str = "nsp"
+    mlm_factor: float = 1.0
 
     optional_keys: ClassVar[tuple[str, ...]] = ("segment_ids", "positions")
     """Batch keys that are read where they are."""
@@ -45,6 +49,13 @@ class BertPretraining(nn.Module):
 
     monitor: ClassVar[str] = "mlm_loss"
     """The metric by which the best checkpoint is chosen; smaller is better."""
+
+    def __post_init__(self):
+        if self.mlm_factor < 0:
+            raise UserError(
+                f"config.objective.mlm_factor={self.mlm_factor} is negative; give 0 or more"
+            )
+        super().__post_init__()
 
     def setup(self):
         c = self.backbone.config
@@ -94,7 +105,7 @@ class BertPretraining(nn.Module):
             terms[self.task] = Mean.of(cross_entropy_B, weights_B)
             hits_B = logits_BC.argmax(-1) == labels_B
             metrics[f"{self.task}_accuracy"] = Mean.of(hits_B, weights_B)
-        return Loss(terms, metrics)
+        return Loss(terms, metrics, factors=(("mlm", self.mlm_factor),))
 
     @nn.nowrap
     def forward_flops(self, spec: Spec) -> float:

@@ -106,7 +106,7 @@ class SpanBoundary(BertPretraining):
         return Loss(
             loss.terms | {"sbo": Mean(spans.sum, self._divisor(batch))},
             loss.metrics | {"sbo_accuracy": accuracy},
-            factors=(("sbo", self.sbo_weight),),
+            factors=(*loss.factors, ("sbo", self.sbo_weight)),
         )
 
 
