@@ -48,7 +48,7 @@ from plmjax.parallel.rules import (
 )
 from plmjax.phases import PhasePlan, batch_form, plan_phases, tokens_seen, with_tables
 from plmjax.settings import choose, from_config, to_config
-from plmjax.train import optimizers
+from plmjax.train import carried, optimizers
 from plmjax.train.checkpoints import CheckpointConfig
 from plmjax.train.clock import TokenClock
 from plmjax.train.guard import Guard, GuardConfig, fresh_guard
@@ -195,6 +195,14 @@ class Experiment:
         """The guard of a state at step 0, laid out on the mesh."""
         return self._on_mesh(jax.jit(fresh_guard, out_shardings=self.shardings.guard))()
 
+    def fresh_carried(self) -> Any:
+        """What the first of a row of batches is handed, laid out on the mesh; {} for nothing."""
+
+        def fresh() -> Any:
+            return carried.fresh_carried(self.objective, self.spec)
+
+        return self._on_mesh(jax.jit(fresh, out_shardings=self.shardings.carried))()
+
     def compiled_train_step(self) -> Callable:
         """The jitted update; it compiles anew for a batch of another shape."""
         step = train_step(
@@ -210,9 +218,13 @@ class Experiment:
         return self._on_mesh(jit_train_step(step, self.shardings, self.batch_sharding))
 
     def compiled_evaluation_step(self) -> Callable:
-        """The jitted evaluation of one batch: from parameters and batch to Loss."""
-        shardings = (self.shardings.params, self.batch_sharding)
-        return self._on_mesh(jax.jit(evaluation_step(self.objective), in_shardings=shardings))
+        """The jitted evaluation of one batch; see `plmjax.train.step.evaluation_step`."""
+        jitted = jax.jit(
+            evaluation_step(self.objective),
+            in_shardings=(self.shardings.params, self.batch_sharding, self.shardings.carried),
+            out_shardings=(self.shardings.step, self.shardings.carried),
+        )
+        return self._on_mesh(jitted)
 
     def compiled_masked_logits(self) -> Callable:
         """The jitted logits of a batch: from parameters and batch to float32 [B, M, V]."""
@@ -357,7 +369,8 @@ def build(
     fresh = functools.partial(fresh_state, objective, spec, optimizer, settings.seed)
     with on_mesh(mesh, rules, settings.mesh.microbatches):
         abstract = jax.eval_shape(fresh)
-    shardings = state_shardings(abstract, boxed, optimizer, mesh, rules)
+    boxed_carried = carried.boxed_carried(objective, carried.rows_of(spec))
+    shardings = state_shardings(abstract, boxed, optimizer, mesh, rules, boxed_carried)
     abstract = jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         abstract,

@@ -14,6 +14,7 @@ from plmjax.evals.ranking import area_under_roc
 from plmjax.evals.report import Report
 from plmjax.experiment import Experiment
 from plmjax.objectives.electra import Electra
+from plmjax.train.carried import handing_on
 from plmjax.train.state import TrainState
 from plmjax.training import Inputs
 
@@ -35,7 +36,8 @@ def make_report(
     `compare`: whether this process makes the baselines, which takes one and no device.
     """
     held_out = inputs.held_out.evaluation_batches()
-    own = evaluate(plan.compiled_evaluation_step(), state.params, held_out, plan.place)
+    step = handing_on(plan.compiled_evaluation_step(), plan.fresh_carried())
+    own = evaluate(step, state.params, held_out, plan.place)
     others = baseline_scores(plan, corpus, inputs) if compare else {}
     if isinstance(plan.objective, Electra):
         own["disc_auc"] = discriminator_area(plan, inputs, state)

@@ -19,6 +19,7 @@ from plmjax.experiment import Experiment, Settings
 from plmjax.phases import held_out_input, train_input
 from plmjax.rewinds import Rewind, next_rewind, passed_over
 from plmjax.train import hooks, metrics
+from plmjax.train.carried import handing_on
 from plmjax.train.checkpoints import Checkpoints, parameters_of
 from plmjax.train.guard import BadUpdate, RewindAsked
 from plmjax.train.loop import RUN_AHEAD, Phase, train
@@ -100,7 +101,8 @@ class Training:
 
     def initial_state(self, checkpoints: Checkpoints, newest: int | None) -> TrainState:
         """The run's own `newest` checkpoint; without one `begun_state`."""
-        plan, missing = self.plan, {"guard": self.plan.fresh_guard}
+        plan = self.plan
+        missing = {"guard": plan.fresh_guard, "carried": plan.fresh_carried}
         if newest is not None:
             return checkpoints.restore(newest, plan.abstract_state, missing)
         return self.begun_state()
@@ -244,7 +246,8 @@ class Training:
 
         def evaluate_held_out(params) -> dict[str, float]:
             batches = self.inputs.held_out.evaluation_batches()
-            scores = evaluate(evaluation_step, params, batches, place_to_evaluate)
+            step = handing_on(evaluation_step, self.plan.fresh_carried())
+            scores = evaluate(step, params, batches, place_to_evaluate)
             return scores | self.inputs.text_measures(scores)
 
         watch = hooks.Watch(settings.guard, behind=RUN_AHEAD + 1)

@@ -85,6 +85,13 @@ def microbatches(rows: Any, count: int) -> Any:
     )
 
 
+def joined(parts: Any) -> Any:
+    """The inverse of `microbatches`: arrays [count, B / count, ...] as [B, ...]."""
+    return jax.tree.map(
+        lambda x: jnp.moveaxis(x, 0, 1).reshape(x.shape[0] * x.shape[1], *x.shape[2:]), parts
+    )
+
+
 def through_stages(
     run: Callable[[Any, Any, Any, Any], tuple[Any, Any]],
     layers: Any,

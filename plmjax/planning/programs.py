@@ -57,7 +57,8 @@ def lowered(plan: Experiment, program: Program) -> jax.stages.Lowered:
     batch = {name: jax.ShapeDtypeStruct(*of) for name, of in spec.items()}
     if program.kind == TRAIN:
         return plan.compiled_train_step().lower(plan.abstract_state, batch)
-    return plan.compiled_evaluation_step().lower(plan.abstract_state.params, batch)
+    state = plan.abstract_state
+    return plan.compiled_evaluation_step().lower(state.params, batch, state.carried)
 
 
 def _decode_step(plan: Experiment, program: Program) -> jax.stages.Lowered:

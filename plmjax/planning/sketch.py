@@ -271,7 +271,8 @@ def sketch(
         flops=forward_flops(plan.objective, spec),
         policies={name: with_policy(name) for name in REMAT_POLICIES if name in named},
         parameters=leaves(state.params),
-        optimizer=leaves(state.opt_state),
+        # What is handed on from step to step lies beside it all the time, too.
+        optimizer=leaves((state.opt_state, state.carried)),
         batch_axes=dict(settings.sharding.rules)[BATCH] or (),
         residual_axes=dict(settings.sharding.rules)[RESIDUAL_LENGTH] or (),
         layers=sum(map(len, stacks)) or config.num_layers,

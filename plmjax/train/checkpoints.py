@@ -189,7 +189,9 @@ class Checkpoints:
         missing = {name: make for name, make in (fresh or {}).items() if name not in stored}
         wanted = like
         if missing:
-            self._say(f"checkpoint {step} has no {', '.join(missing)} yet: it begins now")
+            told = [name for name in missing if jax.tree.leaves(getattr(like, name))]
+            if told:
+                self._say(f"checkpoint {step} has no {', '.join(told)} yet: it begins now")
             names = {field.name for field in dataclasses.fields(like)} - missing.keys()
             wanted = {name: getattr(like, name) for name in names}
         restored = self._manager.restore(

@@ -11,6 +11,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from plmjax.parallel.rules import RULES, parameter_shardings, replicated
+from plmjax.train.carried import fresh_carried
 from plmjax.train.guard import Guard, fresh_guard
 from plmjax.types import OVERFLOW, Mean
 
@@ -23,6 +24,8 @@ class TrainState:
     params: float32 tree. opt_state: optax's.
     metrics: sums since the last log line, so that a resumed run logs the same numbers.
     guard: by what bad updates are told.
+    carried: collections that the objective hands on from step to step; see
+      `plmjax.train.carried`.
     """
 
     step: jax.Array
@@ -30,6 +33,7 @@ class TrainState:
     opt_state: optax.OptState
     metrics: dict[str, Mean]
     guard: Guard
+    carried: Any = flax.struct.field(default_factory=dict)
 
 
 def dummy_batch(spec: dict[str, tuple[tuple[int, ...], Any]]) -> dict[str, jax.Array]:
@@ -77,6 +81,7 @@ def fresh_state(
         opt_state=optimizer.init(params),
         metrics=dict.fromkeys(metric_names(objective, spec), zero),
         guard=fresh_guard(),
+        carried=fresh_carried(objective, spec),
     )
 
 
@@ -86,8 +91,12 @@ def state_shardings(
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
     rules: tuple = RULES,
+    boxed_carried: Any = None,
 ) -> TrainState:
     """Where each array of `state` (arrays or shapes) lives on `mesh`, by `rules`.
+
+    `boxed` and `boxed_carried` have the logical names of the axes of `state`'s parameters and of
+    what it carries; the latter None for nothing.
 
     Whatever the optimizer keeps for a parameter lies where the parameter lies. Of a statistic that
     has 1 for some of its axes, such as the mean of rows, the others are split as the parameter's.
@@ -103,7 +112,8 @@ def state_shardings(
         is_leaf=_is_missing,
     )
     metrics, guard = jax.tree.map(lambda _: everywhere, (state.metrics, state.guard))
-    return TrainState(everywhere, shardings, opt_state, metrics, guard)
+    carried = parameter_shardings(boxed_carried or {}, mesh, rules)
+    return TrainState(everywhere, shardings, opt_state, metrics, guard, carried)
 
 
 def _lying_as(kept: Any, parameter: NamedSharding) -> Any:

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from plmjax.parallel.pipeline import microbatches
+from plmjax.parallel.pipeline import joined, microbatches
+from plmjax.train.carried import row_axes, rows_back, rows_first
 from plmjax.train.guard import STOP_AT_NAN, GuardConfig, judge
 from plmjax.train.state import TrainState
-from plmjax.types import OVERFLOW, Batch, Loss, Mean
+from plmjax.types import OVERFLOW, Batch, Loss, Mean, Train
 
 BAD_STEPS = "bad_steps"
 """Metric: how many updates since step 0 were bad and not made; a count, and no mean of a window."""
@@ -30,6 +31,9 @@ def train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Mean]]]:
     """One update.
 
+    What the objective hands on to the next step (see `plmjax.train.carried`) goes with its rows
+    through microbatches.
+
     Args:
       objective: a module from batch to Loss with a method `weights`.
       optimizer: turns gradients into updates.
@@ -40,8 +44,9 @@ def train_step(
       narrowed: makes of the state's parameters those that the loss is computed with, once a step;
         see `plmjax.train.precision.bfloat16_kernels`. Their gradients are added up in float32 and
         move the state's.
-      guard: which updates are bad. A bad one leaves parameters, optimizer state and metric sums as
-        they were, and the step goes on, so that the batch is a function of the step still.
+      guard: which updates are bad. A bad one leaves parameters, optimizer state, metric sums and
+        what is handed on as they were, and the step goes on, so that the batch is a function of the
+        step still.
       phase_starts: see `plmjax.train.guard.judge`.
 
     Returns:
@@ -49,9 +54,13 @@ def train_step(
       multiple of `log_every`, with BAD_STEPS beside them.
     """
 
-    def objective_loss(params: Any, batch: Batch, rows: Any, weights: dict, key: jax.Array):
-        loss: Loss = objective.apply({"params": params}, batch, train=rows, rngs={"dropout": key})
-        return loss.total(weights), loss
+    axes = row_axes(objective)
+
+    def objective_loss(
+        params: Any, carried: Any, batch: Batch, rows: Any, weights: dict, key: jax.Array
+    ) -> Any:
+        loss, left = _applied(objective, params, carried, batch, rows, {"dropout": key})
+        return loss.total(weights), (loss, left)
 
     def gradient(params: Any, *arguments: Any) -> Any:
         result, grads = jax.value_and_grad(objective_loss, has_aux=True)(params, *arguments)
@@ -64,10 +73,20 @@ def train_step(
         rows_B = jnp.arange(next(iter(batch.values())).shape[0])
         computing = narrowed(state.params)
         if accumulate == 1:
-            (total, loss), grads = gradient(computing, batch, rows_B, weights, key)
+            (total, (loss, carried)), grads = gradient(
+                *(computing, state.carried, batch, rows_B, weights, key)
+            )
         else:
-            parts = microbatches((batch, rows_B), accumulate)
-            (total, loss), grads = _summed(gradient, computing, parts, weights, key)
+            parts = microbatches((rows_first(state.carried, axes), batch, rows_B), accumulate)
+
+            def of_part(part: Any) -> Any:
+                (total, (loss, left)), grads = gradient(
+                    computing, rows_back(part[0], axes), *part[1:], weights, key
+                )
+                return (total, loss, grads), rows_first(left, axes)
+
+            (total, loss, grads), left = _summed(of_part, parts)
+            carried = rows_back(joined(left), axes)
 
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -84,10 +103,12 @@ def train_step(
         fresh = state.step % log_every == 0
         olds = jax.tree.map(lambda old: jnp.where(fresh, 0.0, old), state.metrics)
         metrics = {name: olds[name] + news[name] for name in news}
-        params, opt_state, metrics = _chosen(
-            bad, (state.params, state.opt_state, olds), (params, opt_state, metrics)
+        params, opt_state, metrics, carried = _chosen(
+            bad,
+            (state.params, state.opt_state, olds, state.carried),
+            (params, opt_state, metrics, carried),
         )
-        state = TrainState(state.step + 1, params, opt_state, metrics, watched)
+        state = TrainState(state.step + 1, params, opt_state, metrics, watched, carried)
         return state, metrics | {BAD_STEPS: Mean(watched.bad_steps.astype(jnp.float32), one)}
 
     return step
@@ -98,27 +119,40 @@ def _chosen(first: jax.Array, ones: Any, others: Any) -> Any:
     return jax.tree.map(lambda one, other: jnp.where(first, one, other), ones, others)
 
 
-def _summed(gradient: Callable, params: Any, parts: Any, weights: dict, key: jax.Array) -> Any:
-    """The sum of `gradient` over microbatches, arrays and their rows' numbers [count, ...]."""
+def _applied(
+    objective: nn.Module, params: Any, carried: Any, batch: Batch, train: Train, rngs: dict
+) -> tuple[Loss, Any]:
+    """The loss of a batch, and what is handed on to the next."""
+    variables = {"params": params, **carried}
+    if not carried:
+        return objective.apply(variables, batch, train=train, rngs=rngs), {}
+    return objective.apply(variables, batch, train=train, rngs=rngs, mutable=list(carried))
 
-    def of_part(part: tuple[Batch, jax.Array]) -> Any:
-        return gradient(params, *part, weights, key)
 
-    def add(carry: Any, part: tuple[Batch, jax.Array]) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, carry, of_part(part)), None
+def _summed(of_part: Callable[[Any], tuple[Any, Any]], parts: Any) -> tuple[Any, Any]:
+    """Of microbatches, arrays [count, ...], the sum of what `of_part` returns first, and all that
+    it returns second [count, ...]."""
 
-    first = jax.eval_shape(of_part, jax.tree.map(lambda x: x[0], parts))
+    def add(carry: Any, part: Any) -> tuple[Any, Any]:
+        found, left = of_part(part)
+        return jax.tree.map(jnp.add, carry, found), left
+
+    first, _ = jax.eval_shape(of_part, jax.tree.map(lambda x: x[0], parts))
     zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), first)
-    return jax.lax.scan(add, zero, parts)[0]
+    return jax.lax.scan(add, zero, parts)
 
 
-def evaluation_step(objective: nn.Module) -> Callable[[Any, Batch], Loss]:
-    """The loss of a batch without dropout, as sums that add over batches."""
+def evaluation_step(objective: nn.Module) -> Callable[[Any, Batch, Any], tuple[Loss, Any]]:
+    """The loss of a batch without dropout, as sums that add over batches.
 
-    def step(params: Any, batch: Batch) -> Loss:
+    From parameters, a batch and what the batch before has left (see `plmjax.train.carried`) to the
+    loss and what it leaves.
+    """
+
+    def step(params: Any, batch: Batch, carried: Any) -> tuple[Loss, Any]:
         batch, overflow = _without_overflow(batch)
-        loss = objective.apply({"params": params}, batch, train=False)
-        return loss.replace(metrics=loss.metrics | overflow)
+        loss, left = _applied(objective, params, carried, batch, False, {})
+        return loss.replace(metrics=loss.metrics | overflow), left
 
     return step
 

@@ -225,7 +225,13 @@ def test_log_every_sums_a_window_and_starts_anew():
 
 
 def test_evaluation_adds_over_parts_of_a_batch():
-    evaluate = jax.jit(evaluation_step(BertPretraining(Bert(CONFIG))))
+    step = jax.jit(evaluation_step(BertPretraining(Bert(CONFIG))))
+
+    def evaluate(params, batch):
+        loss, left = step(params, batch, {})
+        assert left == {}
+        return loss
+
     params, whole = start(CONFIG).params, batch()
     parts = [evaluate(params, {name: x[i : i + 2] for name, x in whole.items()}) for i in (0, 2)]
     parts.append(evaluate(params, {name: x[4:] for name, x in whole.items()}))
