@@ -1,6 +1,6 @@
 """Whether the parts of a config fit one another, the model and the mesh."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh
 
 from plmjax.data.batch_form import BatchForm
+from plmjax.data.plans import FRAMES
+from plmjax.data.preparation import PreparedCorpus
 from plmjax.errors import UserError
 from plmjax.nn.stack import check_stages
 from plmjax.objectives.span_boundary import SpanBoundary
@@ -108,6 +110,58 @@ def _check_places(objective: nn.Module, phase: PhasePlan) -> None:
             f".max_span_targets={objective.max_span_targets}, the places in a span that the head"
             " knows; give both the same number"
         )
+
+
+def check_memory(
+    objective: nn.Module, phases: Sequence[PhasePlan], corpus: PreparedCorpus | None
+) -> None:
+    """Raises a UserError if a memory would not be of the text before: rows have to go on.
+
+    Args:
+      objective: with its `backbone`.
+      phases: of the run.
+      corpus: what is read, if it is prepared.
+    """
+    if not getattr(objective, "memory", False):
+        return
+    model, first = objective.backbone.config, phases[0]
+    on = "config.objective.memory=True"
+    if not model.mem_len:
+        raise UserError(f"{on} with config.model.mem_len=0 remembers nothing; give places")
+    for phase in phases:
+        data, plan, where = phase.data, phase.data.plan_settings, phase.where
+        if not hasattr(plan, "contiguous"):
+            raise UserError(
+                f"{on} needs rows that go on from batch to batch, and {where}.plan.name="
+                f"'{data.plan['name']}' has none; set it to 'streams'"
+            )
+        if data.batch_size != first.data.batch_size or phase.growing is not None:
+            raise UserError(
+                f"{on} needs the same rows in every batch, and {where} changes how many there are;"
+                " leave the change out"
+            )
+        if FRAMES[data.frame].begin:
+            raise UserError(
+                f"{on} remembers the beginning of a row, which {where}.frame='{data.frame}' begins"
+                " with a token that is no text; set it to 'xlnet'"
+            )
+        sources = data.pick(corpus.train) if corpus else ()
+        if len(sources) > 1:
+            raise UserError(
+                f"{on} reads one source, and {where}.sources mixes {', '.join(sources)}; name one"
+                " of them there, or prepare them as one"
+            )
+        reused = plan.reused(data.seq_len)
+        if (model.reuse_len or data.seq_len) != reused:
+            raise UserError(
+                f"{where}.plan goes on by {reused} tokens with each batch, and config.model"
+                f".reuse_len={model.reuse_len} remembers another number; give both the same"
+            )
+        if data.masking.get("reuse_len") != reused:
+            raise UserError(
+                f"{where}.masking.reuse_len={data.masking.get('reuse_len')}, but what is remembered"
+                f" may not see what is read again: give the {reused} tokens of {where}.plan"
+            )
 
 
 def decoder_lengths(where: str, spec: Spec) -> dict[str, int]:

@@ -19,6 +19,7 @@ from plmjax.checks import (
     check_batch_keys,
     check_computable,
     check_form,
+    check_memory,
     check_phase,
     check_split,
     decoder_lengths,
@@ -358,6 +359,7 @@ def build(
     objective = objective_of(settings, forms[0].labels, forms[0].task)
     for phase, form in zip(phases, forms, strict=True):
         check_batch_keys(objective, settings.objective["name"], form.spec, phase)
+    check_memory(objective, phases, corpus)
     spec = forms[0].spec
     boxed, rules = boxed_parameters(objective, spec), settings.sharding.rules
     check_parameters(boxed, model, mesh, rules)

@@ -293,6 +293,11 @@ class Xlnet(nn.Module):
         return seen_BQM
 
     @nn.nowrap
+    def empty_memory(self, rows: int) -> dict[str, Any]:
+        """As the function of that name."""
+        return empty_memory(self.config, rows)
+
+    @nn.nowrap
     def forward_flops(self, rows: int, length: int, targets: int = 0, remembered: int = 0) -> float:
         """Floating-point operations of matrix products in one forward pass over [rows, length].
 

@@ -1,6 +1,6 @@
 """XLNet's objective: targets in the order of a permutation."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -8,20 +8,23 @@ import numpy as np
 
 from plmjax.nn.heads import MaskedLMHead
 from plmjax.objectives.token_prediction import cross_entropy
+from plmjax.parallel.rules import BATCH, WIDTH
 from plmjax.types import OVERFLOW, Batch, Loss, Spec, Train
 
 
 class PermutationLM(nn.Module):
     """Mean cross-entropy of the targets, each from its place and what comes before it in its order.
 
-    Source: zihangdai/xlnet modeling.py, lm_loss; function_builder.py, two_stream_loss. Memory,
-    where a caller hands the collection `memory` on, is the backbone's.
+    Source: zihangdai/xlnet modeling.py, lm_loss; function_builder.py, two_stream_loss.
 
     Attributes:
       backbone: a `plmjax.models.xlnet.Xlnet`.
+      memory: whether row b of a batch sees what the backbone remembers of row b of the batch
+        before, `config.model.mem_len` places; of the first, as in the original, so many zeros.
     """
 
     backbone: nn.Module
+    memory: bool = False
 
     optional_keys: ClassVar[tuple[str, ...]] = ("backward",)
     """Batch keys that are read where they are."""
@@ -44,6 +47,20 @@ class PermutationLM(nn.Module):
         """The batch keys the objective reads."""
         keys = ("tokens", "token_types", "attention_mask", "ranks")
         return (*keys, "masked_positions", "masked_targets", "masked_weights")
+
+    @nn.nowrap
+    def carried(self, rows: int) -> dict[str, Any]:
+        """The memory before the first step; see `plmjax.train.carried`."""
+        if not self.memory:
+            return {}
+
+        def boxed(x: jax.Array) -> nn.LogicallyPartitioned:
+            # One array a layer, or all layers' in one; no mesh splits layers of a memory.
+            names = (None, BATCH, None, WIDTH)[-x.ndim :]
+            return nn.LogicallyPartitioned(x, names)
+
+        memory = jax.tree.map(boxed, self.backbone.empty_memory(rows))
+        return {"memory": {"backbone": memory}}
 
     @nn.nowrap
     def weights(self, batch: Batch) -> dict[str, jax.Array]:
@@ -82,7 +99,8 @@ class PermutationLM(nn.Module):
         c, (rows, length) = self.backbone.config, spec["tokens"][0]
         targets = spec["masked_positions"][0][1]
         head = 2.0 * rows * targets * c.hidden_size * c.vocab_size
-        return self.backbone.forward_flops(rows, length, targets) + head
+        remembered = c.mem_len if self.memory else 0
+        return self.backbone.forward_flops(rows, length, targets, remembered) + head
 
     @nn.nowrap
     def random_batch(self, spec: Spec, seed: int) -> dict[str, np.ndarray]:
@@ -101,7 +119,12 @@ class PermutationLM(nn.Module):
 
     @staticmethod
     def neighbours(batch: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """What is predicted in a host batch: the tokens to the left, and the targets; int [P]."""
+        """What is predicted in a host batch: the tokens to the left, and the targets; int [P].
+
+        Left as the text runs: of rows that run backward, to the right.
+        """
         used = batch["masked_weights"] > 0
         rows, places = np.nonzero(used)[0], batch["masked_positions"][used]
-        return batch["tokens"][rows, np.maximum(places - 1, 0)], batch["masked_targets"][used]
+        backward = batch.get("backward", np.zeros(len(used), np.int32))[rows]
+        beside = np.clip(places - 1 + 2 * backward, 0, batch["tokens"].shape[1] - 1)
+        return batch["tokens"][rows, beside], batch["masked_targets"][used]
