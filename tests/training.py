@@ -9,7 +9,7 @@ from plmjax.families import FAMILIES, OBJECTIVES
 from plmjax.models import bert
 from tests.batches import bert_batch, causal_batch, permutation_batch, seq2seq_batch, with_sides
 
-SETTINGS = {"electra": {"generator_fraction": 0.5}}
+SETTINGS = {"electra": {"generator_fraction": 0.5}, "permutation_lm": {"memory": True}}
 """What tests set of an objective."""
 
 

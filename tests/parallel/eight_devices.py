@@ -37,8 +37,9 @@ from plmjax.parallel.rules import (
     layer_axes,
     on_mesh,
 )
+from plmjax.train.carried import boxed_carried
 from plmjax.train.optimizers import OptimizerConfig, build
-from plmjax.train.state import boxed_parameters, fresh_state, state_shardings
+from plmjax.train.state import TrainState, boxed_parameters, fresh_state, state_shardings
 from plmjax.train.step import jit_train_step, train_step
 from tests.batches import spec
 from tests.compare import deviations, leaves
@@ -92,7 +93,7 @@ CONFIGS = {
     "modernbert": replace(
         FAMILIES["modernbert"].presets["base"], **(_SMALL | {"num_layers": 7, "window": 6})
     ),
-    "xlnet": replace(FAMILIES["xlnet"].presets["base"], **_SMALL),
+    "xlnet": replace(FAMILIES["xlnet"].presets["base"], mem_len=24, reuse_len=8, **_SMALL),
     "t5": replace(FAMILIES["t5"].presets["v1.1-base"], **(_SMALL | {"head_size": 6})),
     "bart": replace(FAMILIES["bart"].presets["base"], max_positions=26, **_SMALL),
 }
@@ -121,9 +122,11 @@ def trained_on(family: str, sizes: MeshConfig, devices: int, accumulate: int) ->
         return fresh_state(objective, spec(batch), optimizer, seed=0)
 
     with on_mesh(mesh, microbatches=sizes.microbatches):
-        shardings = state_shardings(jax.eval_shape(fresh), boxed, optimizer, mesh)
+        handed = boxed_carried(objective, 16)
+        abstract = jax.eval_shape(fresh)
+        shardings = state_shardings(abstract, boxed, optimizer, mesh, boxed_carried=handed)
         if is_whole or mesh.size == 1:
-            state = jax.jit(fresh, out_shardings=shardings)()
+            state = jax.jit(lambda: remembering(fresh()), out_shardings=shardings)()
         else:
             state = jax.device_put(on_one(family, accumulate)["before"], shardings)
         before = jax.device_get(state)
@@ -141,6 +144,13 @@ def trained_on(family: str, sizes: MeshConfig, devices: int, accumulate: int) ->
         "batch_shard": placed["tokens"].addressable_shards[0].data.shape,
         "activation_shard": activation.addressable_shards[0].data.shape,
     }
+
+
+def remembering(state: TrainState) -> TrainState:
+    """A state that was handed something on."""
+    leaves, tree = jax.tree.flatten(state.carried)
+    made = [jax.random.normal(jax.random.key(n), x.shape, x.dtype) for n, x in enumerate(leaves)]
+    return state.replace(carried=jax.tree.unflatten(tree, made))
 
 
 def main(cases: list[str]):
