@@ -43,7 +43,7 @@ ARGUMENTS = {
     "roberta.py": ["base", "large", "demo"],
     "spanbert.py": ["base", "large", "demo"],
     "t5.py": [*t5.PRESETS],
-    "xlnet.py": [*xlnet.PRESETS],
+    "xlnet.py": [*xlnet.PRESETS, "demo"],
     "yuefu.py": [
         *("base", "base,stage=poems", "base,stage=acrostics", "base,stage=poems,seq_len=64"),
         *("demo", "demo,stage=acrostics"),
