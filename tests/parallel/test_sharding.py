@@ -98,6 +98,7 @@ for norm in ("attention_norm", "mlp_norm"):
         pytest.param(tuple(f"bert / {mesh} / 1" for mesh in STAGES), marks=pytest.mark.slow),
         pytest.param(("roberta / pipeline 4, data 2 / 2",), marks=pytest.mark.slow),
         pytest.param(("bert / pipeline 2, fsdp 2, tensor 2 / 2",), marks=pytest.mark.slow),
+        pytest.param(("nezha by span_boundary / fsdp 4, tensor 2 / 2",), marks=pytest.mark.slow),
     ],
     ids=lambda cases: cases[0].partition(" ")[0],
 )

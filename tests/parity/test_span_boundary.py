@@ -1,12 +1,15 @@
 """SpanBERT's loss and gradients against torch: transformers' encoder, and the head as published.
 
 The oracle knows the text and which tokens are masked; spans, their sides and their targets it finds
-by itself, as facebookresearch/SpanBERT's `span_masking` does.
+by itself, as facebookresearch/SpanBERT's `span_masking` does. For NEZHA's Span variant the BERT of
+transformers attends by NEZHA's formula, and tells pairs, too.
 """
 
 import dataclasses
 import functools
+import math
 from typing import NamedTuple
+from unittest import mock
 
 import jax
 import numpy as np
@@ -18,6 +21,7 @@ from plmjax.data.maskings import MaskingVocabulary, SpanMasking
 from plmjax.errors import UserError
 from plmjax.huggingface.encoders import FAMILIES, masked_lm_table
 from plmjax.huggingface.keys import shape_of, to_ours
+from plmjax.models import nezha
 from plmjax.models.bert import Bert, Config
 from plmjax.objectives.span_boundary import SpanBoundary
 from plmjax.types import OVERFLOW
@@ -27,6 +31,7 @@ from tests.data.maskings.helpers import run
 from tests.parity import huggingface_bert as oracle
 
 torch, transformers = oracle.torch, oracle.transformers
+modeling_bert = transformers.models.bert.modeling_bert
 functional = torch.nn.functional
 
 TOLERANCE = 1e-4
@@ -45,6 +50,10 @@ PUBLISHED = Config(
 ODD = dataclasses.replace(
     PUBLISHED, vocab_size=301, hidden_size=60, num_heads=5, mlp_size=100, activation="gelu_tanh"
 )
+NEZHA = dataclasses.replace(
+    PUBLISHED, max_positions=0, max_relative=6, activation="gelu_tanh", pooler=True
+)
+assert NEZHA.token_types == nezha.PRESETS["base-zh"].token_types
 
 
 class Case(NamedTuple):
@@ -62,11 +71,13 @@ CASES = {
         {"per_masked_token": True, "sbo_weight": 0.7, "max_span_targets": 6, "place_width": 9},
         4,
     ),
+    "NEZHA": Case(NEZHA, {"place_width": 9}, 15),
 }
 
 
 def objective_of(case: Case) -> SpanBoundary:
-    return SpanBoundary(Bert(case.config), labels=0, **case.settings)
+    labels = 2 if case.config.pooler else 0
+    return SpanBoundary(Bert(case.config), labels=labels, **case.settings)
 
 
 @functools.cache
@@ -97,6 +108,8 @@ def rows(name: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     del batch[OVERFLOW]
     batch["attention_mask"] = features["attention_mask"]
     batch["token_types"] = np.zeros(shape, np.int32)
+    if config.pooler:
+        batch["label"], batch["label_weights"] = np.arange(8) % 3 // 2, np.ones(8, np.float32)
     return features, batch
 
 
@@ -141,19 +154,52 @@ class Head(torch.nn.Module):
         return x @ self.table[0].T + self.bias
 
 
+def attention_of_nezha(module, query, key, value, attention_mask, scaling, dropout=0.0, **_):
+    """In place of BERT's: sines of clipped distances beside keys and values (Wei et al. 2019)."""
+    most, length, width = NEZHA.max_relative, query.shape[2], query.shape[3]
+    table = torch.zeros(2 * most + 1, width)
+    for row in range(2 * most + 1):
+        for k in range(width // 2):
+            angle = row / 10_000 ** (2 * k / width)
+            table[row, 2 * k], table[row, 2 * k + 1] = math.sin(angle), math.cos(angle)
+    place = torch.arange(length)
+    far = table[(place[None] - place[:, None]).clamp(-most, most) + most]
+    scores = query @ key.transpose(2, 3) + torch.einsum("bhik,ijk->bhij", query, far)
+    shares = torch.softmax(scores * scaling + attention_mask, -1)
+    mixed = shares @ value + torch.einsum("bhij,ijk->bhik", shares, far)
+    return mixed.transpose(1, 2), shares
+
+
 @functools.cache
 def theirs(name: str):
     """Weights, gradients and terms."""
+    if not CASES[name].config.max_relative:
+        return computed(name)
+    with mock.patch.object(modeling_bert, "eager_attention_forward", attention_of_nezha):
+        return computed(name)
+
+
+def encoder_of(config: Config):
+    """The model, which for NEZHA has a table of positions that is to be zero."""
+    positions = config.max_positions or 40
+    settings = dataclasses.replace(config, max_positions=positions, max_relative=0)
+    kind = transformers.BertForPreTraining if config.pooler else transformers.BertForMaskedLM
+    return kind(oracle.hf_config(settings)).train()
+
+
+def computed(name: str):
     config, _, asked = CASES[name]
     objective, (features, batch) = objective_of(CASES[name]), rows(name)
     places = objective.max_span_targets
     torch.manual_seed(0)
-    bert = transformers.BertForMaskedLM(oracle.hf_config(config)).train()
+    bert = encoder_of(config)
     table = bert.bert.embeddings.word_embeddings.weight
     model = torch.nn.ModuleDict(
         {"bert": bert, "head": Head(config, places, objective.place_width, table)}
     )
     oracle.randomize(model, seed=1)
+    if not config.max_positions:
+        bert.bert.embeddings.position_embeddings.weight.detach().zero_()
     batch_of_pairs = []
     for row, length in enumerate(features["attention_mask"].sum(1).tolist()):
         used = batch["masked_weights"][row] > 0
@@ -165,27 +211,33 @@ def theirs(name: str):
             for left, right, targets in pairs_of(text, masked, places, asked)
         ]
     row_S, left_S, right_S, targets_SP = map(list, zip(*batch_of_pairs, strict=True))
-    arguments = oracle.inputs(batch | {"label": np.zeros(8), "label_weights": np.zeros(8)})
-    del arguments["next_sentence_label"]
-    labels_BL = arguments.pop("labels")
+    arguments = oracle.inputs({"label": np.zeros(8), "label_weights": np.zeros(8)} | batch)
+    labels_B, labels_BL = arguments.pop("next_sentence_label"), arguments.pop("labels")
     output = bert(**arguments, output_hidden_states=True)
     hidden_BLD = output.hidden_states[-1]
     logits_SPV = model["head"](hidden_BLD[row_S, left_S], hidden_BLD[row_S, right_S])
     targets = torch.tensor(targets_SP)
     sums = [
         functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
-        for logits, targets in ((output.logits, labels_BL), (logits_SPV, targets))
+        for logits, targets in ((output[0], labels_BL), (logits_SPV, targets))
     ]
     masked, pairs = (labels_BL >= 0).sum(), (targets >= 0).sum()
     divisor = masked if objective.per_masked_token else pairs
     terms = {"mlm": sums[0] / masked, "sbo": sums[1] / divisor}
-    terms["total"] = terms["mlm"] + objective.sbo_weight * terms["sbo"]
-    terms["total"].backward()
+    total = terms["mlm"] + objective.sbo_weight * terms["sbo"]
+    if config.pooler:
+        terms["nsp"] = functional.cross_entropy(output.seq_relationship_logits, labels_B)
+        total = total + terms["nsp"]
+    terms["total"] = total
+    total.backward()
     is_hit = (logits_SPV.argmax(-1) == targets)[targets >= 0]
     values = {key: term.item() for key, term in terms.items()}
     values["accuracy"] = is_hit.float().mean().item()
-    tensors = {key: p.detach().numpy().copy() for key, p in model.named_parameters()}
-    grads = {key: p.grad.numpy() for key, p in model.named_parameters()}
+    parameters = dict(model.named_parameters())
+    if not config.max_positions:
+        del parameters["bert.bert.embeddings.position_embeddings.weight"]
+    tensors = {key: p.detach().numpy().copy() for key, p in parameters.items()}
+    grads = {key: p.grad.numpy() for key, p in parameters.items()}
     assert len(targets) > 5
     assert asked > 4 or (targets[:, asked - 1] >= 0).any(), "spans that are cut come up"
     return tensors, grads, values
@@ -197,7 +249,10 @@ def tree(config: Config, tensors: dict[str, np.ndarray]) -> dict:
         {key.removeprefix(part): x for key, x in tensors.items() if key.startswith(part)}
         for part in ("bert.", "head.")
     )
-    found = to_ours(of_bert, masked_lm_table(FAMILIES["bert"], config), shape_of(config))
+    if config.max_relative:
+        of_bert = {key.replace("bert.", "nezha.", 1): x for key, x in of_bert.items()}
+    family = FAMILIES["nezha" if config.max_relative else "bert"]
+    found = to_ours(of_bert, masked_lm_table(family, config, config.pooler), shape_of(config))
     d, of = config.hidden_size, of_head.pop
     left, right, place = np.split(of("linear1.weight").T, [d, 2 * d])
     found["sbo_head"] = {
