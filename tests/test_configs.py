@@ -11,6 +11,7 @@ import pytest
 
 from launch.plan_table import PLANS
 from plmjax import experiment
+from plmjax.errors import UserError
 from plmjax.experiment import model_config
 from plmjax.families import FAMILIES
 from plmjax.models import albert, bart, bert, gpt, nezha, t5, xlnet
@@ -68,6 +69,33 @@ def get_config(name: str):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.get_config
+
+
+def demos() -> list[str]:
+    """Every demo there is: `quickstart.py`, `albert.py:demo`, `gpt_demo.py:english`, ..."""
+    return ["quickstart.py"] + [
+        f"{name}:{argument}"
+        for name, arguments in ARGUMENTS.items()
+        for argument in arguments
+        if name == "gpt_demo.py" or (argument.startswith("demo") and "masking=" not in argument)
+    ]
+
+
+def test_a_few_steps_of_every_demo_are_run():
+    """In tests/run; most of them by test_demos.py."""
+    files = [path.read_text() for path in (CONFIGS.parent / "tests" / "run").glob("test_*.py")]
+    missing = [demo for demo in demos() if not any(f'{demo}"' in text for text in files)]
+    assert not missing, "add them to DEMOS in tests/run/test_demos.py, or run them elsewhere there"
+
+
+def test_every_file_that_has_a_demo_has_it_above():
+    for path in sorted(CONFIGS.glob("*.py")):
+        try:
+            config = get_config(path.name)("demo")
+        except (TypeError, UserError):
+            continue  # it takes no argument, or no such
+        assert config.train.steps < 50_000
+        assert "demo" in ARGUMENTS[path.name], path.name
 
 
 QUICK = {"quickstart.py", "bert.py", "family.py"}
@@ -181,5 +209,5 @@ def test_every_published_scale_is_planned():
     """Each size of GPT-3, and the largest of all other files."""
     planned = {given.removeprefix("configs/") for given, _ in PLANS}
     assert {f"gpt.py:{size}" for size in gpt.PRESETS if size.startswith("gpt3")} < planned
-    others = {"bert.py", "family.py", "gpt_demo.py", "imported.py", "quickstart.py"}
+    others = {"bert.py", "compare.py", "family.py", "gpt_demo.py", "imported.py", "quickstart.py"}
     assert {name.partition(":")[0] for name in planned} == set(ARGUMENTS) - others | {"gpt.py"}

@@ -1,17 +1,13 @@
 """A few steps of configs/ernie.py:demo: its stages of masking, on Chinese with a dictionary."""
 
 from tests.run import tiny, verb
-from tests.run.test_bert_wwm import SMALL
-
-LETTERS = "天地人你我他日月山水火木金土春夏秋冬上下左右中大小不。"
+from tests.run.test_demos import SMALL
 
 
 def test_the_demo_goes_through_its_stages(tmp_path):
     text, names = tmp_path / "text.txt", tmp_path / "names.txt"
-    tiny.write_text(text)
-    table = str.maketrans("abcdefghijklmnopqrstuvwxyz ", LETTERS)
-    text.write_text(text.read_text().lower().translate(table))
-    names.write_text("\n".join(word.translate(table) for word in ("river", "engine", "teacher")))
+    tiny.write_chinese(text)
+    names.write_text(tiny.in_chinese("river\nengine\nteacher"))
     given = (
         "--config=configs/ernie.py:demo",
         f"--config.corpus.source=text:{text}",

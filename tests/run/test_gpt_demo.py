@@ -19,16 +19,12 @@ SMALL = (
 )
 
 
-@pytest.mark.parametrize("language", ["english", "chinese"])
-def test_a_demo_is_reported_beside_counting(tmp_path, language):
+@pytest.mark.parametrize("config", ["gpt_demo.py:english", "gpt_demo.py:chinese"])
+def test_a_demo_is_reported_beside_counting(tmp_path, config):
     text = tmp_path / "text.txt"
-    tiny.write_text(text)
-    if language == "chinese":
-        letters = "天地人你我他日月山水火木金土春夏秋冬上下左右中大小不。"
-        table = str.maketrans("abcdefghijklmnopqrstuvwxyz ", letters)
-        text.write_text(text.read_text().lower().translate(table))
+    (tiny.write_chinese if config.endswith("chinese") else tiny.write_text)(text)
     done = verb.forked(
-        f"--config=configs/gpt_demo.py:{language}",
+        f"--config=configs/{config}",
         f"--workdir={tmp_path}/run",
         f"--config.corpus.source=text:{text}",
         f"--config.corpus.cache_dir={tmp_path}/cache",

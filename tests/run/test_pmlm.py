@@ -20,11 +20,13 @@ SMALL = (
 )
 
 
-@pytest.mark.parametrize("size", ["demo", pytest.param("demo-a", marks=pytest.mark.slow)])
-def test_a_demo_trains_writes_and_is_asked_in_orders(tmp_path, size):
+@pytest.mark.parametrize(
+    "demo", ["pmlm.py:demo", pytest.param("pmlm.py:demo-a", marks=pytest.mark.slow)]
+)
+def test_a_demo_trains_writes_and_is_asked_in_orders(tmp_path, demo):
     tiny.write_text(tmp_path / "text.txt")
     done = verb.forked(
-        f"--config=configs/pmlm.py:{size}",
+        f"--config=configs/{demo}",
         f"--workdir={tmp_path}/run",
         f"--config.corpus.source=text:{tmp_path}/text.txt",
         f"--config.corpus.cache_dir={tmp_path}/cache",
@@ -33,7 +35,7 @@ def test_a_demo_trains_writes_and_is_asked_in_orders(tmp_path, size):
     assert done.code == 0, done.err
     config = json.loads((tmp_path / "run" / "run.json").read_text())["config"]
     assert config["data"]["masking"]["name"] == "probabilistic"
-    assert config["model"]["scale_scores"] == (size == "demo")
+    assert config["model"]["scale_scores"] == (demo == "pmlm.py:demo")
     scores = json.loads((tmp_path / "run" / "evaluation.json").read_text())["scores"]
     assert {"this model", "unigram", "bigram"} <= set(scores)
     model = f"--model={tmp_path}/run"

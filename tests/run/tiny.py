@@ -59,6 +59,18 @@ def write_text(path: Path, documents: int = 60) -> None:
     path.write_text("\n\n".join(parts) + "\n")
 
 
+def write_chinese(path: Path) -> None:
+    """The same documents in characters that a segmenter takes for Chinese."""
+    write_text(path)
+    path.write_text(in_chinese(path.read_text()))
+
+
+def in_chinese(text: str) -> str:
+    """The text with a character for each letter."""
+    letters = "天地人你我他日月山水火木金土春夏秋冬上下左右中大小不。"
+    return text.lower().translate(str.maketrans("abcdefghijklmnopqrstuvwxyz ", letters))
+
+
 def write_run(folder: Path) -> str:
     """Writes text.txt and config.py into `folder`; returns the flag that names the config.
 
