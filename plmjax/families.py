@@ -27,6 +27,7 @@ from plmjax.models import (
 )
 from plmjax.objectives.bert_pretraining import BertPretraining
 from plmjax.objectives.causal_lm import CausalLM
+from plmjax.objectives.clm import Clm
 from plmjax.objectives.electra import Electra
 from plmjax.objectives.permutation_lm import PermutationLM
 from plmjax.objectives.seq2seq_lm import Seq2SeqLM
@@ -85,8 +86,9 @@ OBJECTIVES = {
     "permutation_lm": PermutationLM,
     "electra": Electra,
     "span_boundary": SpanBoundary,
+    "clm": Clm,
 }
-LIKE = {"electra": "bert_pretraining", "span_boundary": "bert_pretraining"}
+LIKE = dict.fromkeys(("electra", "span_boundary", "clm"), "bert_pretraining")
 """Objectives that no family begins with, and the one whose families each of them trains."""
 
 

@@ -1,6 +1,6 @@
 """The last page of a run: the model on all held-out documents, beside what counting scores."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import jax
 import numpy as np
@@ -35,9 +35,7 @@ def make_report(
 
     `compare`: whether this process makes the baselines, which takes one and no device.
     """
-    held_out = inputs.held_out.evaluation_batches()
-    step = handing_on(plan.compiled_evaluation_step(), plan.fresh_carried())
-    own = evaluate(step, state.params, held_out, plan.place)
+    own = scores_on(inputs.held_out.evaluation_batches(), plan, state)
     others = baseline_scores(plan, corpus, inputs) if compare else {}
     if isinstance(plan.objective, Electra):
         own["disc_auc"] = discriminator_area(plan, inputs, state)
@@ -48,6 +46,14 @@ def make_report(
     fills = plan.objective.fills_blanks and inputs.held_out.form.masking.shows_mask
     filled = fill_held_out_blanks(plan, corpus, inputs, state) if fills else []
     return Report(int(jax.device_get(state.step)), scores, filled)
+
+
+def scores_on(
+    batches: Iterable[Mapping[str, np.ndarray]], plan: Experiment, state: TrainState
+) -> dict[str, float]:
+    """What the model scores on these batches."""
+    step = handing_on(plan.compiled_evaluation_step(), plan.fresh_carried())
+    return evaluate(step, state.params, batches, plan.place)
 
 
 def baseline_scores(
@@ -76,20 +82,19 @@ def scores_of_parts(
 ) -> dict[str, dict[str, float]]:
     """What the model scores on each task alone, and on translations with neither side seeing the
     other: the same targets, so that the difference is what the translation tells."""
-    step, found = plan.compiled_evaluation_step(), {}
+    found = {}
+    told_apart = "segment_ids" in plan.objective.optional_keys
     for name, task in inputs.held_out.tasks.items() or [("", inputs.held_out)]:
         whole = (filled(batch, inputs.held_out.spec) for batch in task.evaluation_batches())
         called = f"this model{name and f', {name}'}"
         if name:
-            found[called] = evaluate(step, state.params, whole, plan.place)
-        told_apart = "segment_ids" in plan.objective.optional_keys
+            found[called] = scores_on(whole, plan, state)
         if task.config.plan["name"] == "translation" and told_apart:
             apart = (
                 {**filled(batch, inputs.held_out.spec), "segment_ids": sides_apart(batch)}
                 for batch in task.evaluation_batches()
             )
-            scores = evaluate(step, state.params, apart, plan.place)
-            found[f"{called}, translation not seen"] = scores
+            found[f"{called}, translation not seen"] = scores_on(apart, plan, state)
     return found
 
 

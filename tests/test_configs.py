@@ -44,6 +44,11 @@ ARGUMENTS = {
     "roberta.py": ["base", "large", "demo"],
     "spanbert.py": ["base", "large", "demo"],
     "t5.py": [*t5.PRESETS],
+    "xlm.py": [
+        *("mlm-en", "mlm-15", "mlm-tlm-15", "mlm-17", "mlm-100", "clm-en-fr", "mlm-en-fr"),
+        *("demo", "demo-clm"),
+    ],
+    "xlmr.py": ["base", "large", "demo"],
     "xlnet.py": [*xlnet.PRESETS, "demo"],
     "yuefu.py": [
         *("base", "base,stage=poems", "base,stage=acrostics", "base,stage=poems,seq_len=64"),
@@ -148,6 +153,8 @@ PARAMETERS = {
     "modernbert.py:large": 395_881_664,
     "albert.py:xxlarge": 223_158_450,
     "bart.py:large": 406_291_456,
+    "xlm.py:mlm-tlm-15": 249_071_384,
+    "xlmr.py:large": 560_142_482,
     "xlnet.py:large": 360_300_800,
     "ernie.py:base": 100_477_778,
     "t5.py:11b": 11_307_321_344 - 28 * 1024,  # its table is published with 28 rows of padding

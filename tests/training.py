@@ -1,5 +1,6 @@
 """What trains each family: its objective, and batches for it."""
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -20,6 +21,8 @@ def objective_of(family: str, config: Any) -> nn.Module:
     """
     family, _, name = family.partition(" by ")
     found, settings = FAMILIES[family], SETTINGS.get(name, {})
+    if name == "clm":
+        config = dataclasses.replace(config, causal=True)
     if (name or found.objective) == "bert_pretraining":
         settings = {"labels": 2 if config.pooler else 0}
     return OBJECTIVES[name or found.objective](found.module(config), **settings)
@@ -39,6 +42,9 @@ def batch_of(family: str, config: Any, size: int, length: int, targets: int, see
     batch = bert_batch(typed, size, length, targets, seed)
     if not config.pooler:
         del batch["label"], batch["label_weights"]
+    if name == "clm":
+        batch = causal_batch(config, size, length, seed)
+        batch["token_types"] = np.zeros_like(batch["tokens"])
     if config.languages:
         batch["languages"] = batch["tokens"] % config.languages
     return with_sides(batch, places=15, seed=seed) if name == "span_boundary" else batch

@@ -151,14 +151,18 @@ class BertPretraining(nn.Module):
     def _read_by_token(self) -> tuple[str, ...]:
         return self.optional_keys + ("languages",) * bool(self.backbone.config.languages)
 
-    def _encode(self, batch: Batch, train: Train):
-        output = self.backbone(
+    def _read(self, batch: Batch, train: Train) -> Any:
+        """What the backbone makes of the batch."""
+        return self.backbone(
             batch["tokens"],
             batch["token_types"],
             batch["attention_mask"],
             **{f"{key}_BL": batch[key] for key in self._read_by_token if key in batch},
             train=train,
         )
+
+    def _encode(self, batch: Batch, train: Train):
+        output = self._read(batch, train)
         picked_BMD = states_at(output.hidden_BLD, batch["masked_positions"])
         return output, self.mlm_head(picked_BMD, self.backbone.token_table)
 

@@ -9,6 +9,8 @@ from plmjax import settings
 from plmjax.errors import UserError
 from plmjax.train.clock import TokenClock
 
+_ENDLESS = ("constant", "rsqrt", "inverse_sqrt")  # those without an end to decay to
+
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleConfig:
@@ -32,6 +34,8 @@ class ScheduleConfig:
         `rsqrt`: p*sqrt(w/max(t,w)): p **during** the w steps, no rise, then the inverse square
           root. mesh_tensorflow's learning_rate_schedule_noam without its ramp down, as T5 was
           trained: with p = 0.01 and w = 10,000 it is 1/sqrt(max(t, 10,000)).
+        `inverse_sqrt`: p*sqrt(w/t) after the warm-up, no jump. fairseq's inverse_sqrt and
+          facebookresearch/XLM's adam_inverse_sqrt, whose warm-up begins at 1e-7 in place of 0.
       learning_rate: the peak p.
       warmup_steps: w, in steps.
       warmup_fraction: w as a fraction of the total, rounded to a step; instead of `warmup_steps`.
@@ -95,6 +99,7 @@ def schedule(
         "one_minus_sqrt": _one_minus_sqrt,
         "constant": _constant,
         "rsqrt": _rsqrt,
+        "inverse_sqrt": _inverse_sqrt,
     }
     curve = settings.choose(config.name, curves, where)
     _check(config, total_steps)
@@ -120,7 +125,7 @@ def _check(config: ScheduleConfig, total_steps: int) -> None:
         raise UserError(
             f"decay_until={config.decay_until} is a fraction of the run: expected more than 0, to 1"
         )
-    if config.decay_until != 1 and config.name in ("constant", "rsqrt"):
+    if config.decay_until != 1 and config.name in _ENDLESS:
         raise UserError(
             f"schedule '{config.name}' has no decay that ends, and decay_until="
             f"{config.decay_until} was given"
@@ -138,7 +143,7 @@ def _check(config: ScheduleConfig, total_steps: int) -> None:
             f"schedule '{config.name}' has no power, and power={config.power} was given; "
             "'polynomial' has one"
         )
-    if config.final_fraction and config.name in ("constant", "rsqrt"):
+    if config.final_fraction and config.name in _ENDLESS:
         raise UserError(
             f"schedule '{config.name}' does not end at final_fraction={config.final_fraction}; "
             "'linear' and 'cosine' do"
@@ -178,7 +183,7 @@ def _tokens(config: ScheduleConfig, total: int) -> tuple[float, float]:
             f"decay_until={config.decay_until} and decay_tokens={end} are both given: set"
             " decay_until to 1"
         )
-    if end and config.name in ("constant", "rsqrt"):
+    if end and config.name in _ENDLESS:
         raise UserError(
             f"schedule '{config.name}' has no decay that ends, and decay_tokens={end} was given"
         )
@@ -263,9 +268,20 @@ def _constant(config: ScheduleConfig, warmup: float, total: float) -> optax.Sche
 
 
 def _rsqrt(config: ScheduleConfig, warmup: float, total: float) -> optax.Schedule:
+    _check_warmup(config, warmup, "T5 has 10000")
+    return lambda step: config.learning_rate * jnp.sqrt(warmup / jnp.clip(step, warmup, total))
+
+
+def _inverse_sqrt(config: ScheduleConfig, warmup: float, total: float) -> optax.Schedule:
+    _check_warmup(config, warmup, "XLM has 4000")
+    rise = optax.linear_schedule(0.0, config.learning_rate, warmup)
+    decay = _rsqrt(config, warmup, total)
+    return lambda step: jnp.where(step < warmup, rise(step), decay(step))
+
+
+def _check_warmup(config: ScheduleConfig, warmup: float, example: str) -> None:
     if not warmup:
         raise UserError(
-            "schedule 'rsqrt' decays from the end of its warm-up, and warmup_steps is 0; T5 has"
-            " 10000"
+            f"schedule '{config.name}' decays from the end of its warm-up, and warmup_steps is 0;"
+            f" {example}"
         )
-    return lambda step: config.learning_rate * jnp.sqrt(warmup / jnp.clip(step, warmup, total))

@@ -45,6 +45,7 @@ QUICK = {
         "xlnet by permutation_lm / fsdp 4, tensor 2 / 2",  # with memory
         "electra by electra / fsdp 4, tensor 2 / 2",
         "bert by span_boundary / fsdp 4, tensor 2 / 2",
+        "xlm by clm / data 2, tensor 2, sequence 2 / 1",
     ),
 }
 LAYER = "backbone/encoder/layers"

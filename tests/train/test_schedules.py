@@ -10,7 +10,7 @@ import pytest
 
 from plmjax.errors import UserError
 from plmjax.train.clock import TokenClock
-from plmjax.train.schedules import ScheduleConfig, schedule
+from plmjax.train.schedules import _ENDLESS, ScheduleConfig, schedule
 
 PEAK, WARMUP, TOTAL = 1e-4, 100, 1000
 STEPS = np.arange(TOTAL + 50)
@@ -65,6 +65,13 @@ def rsqrt(t, end=0.0, power=1.0):
     return multiplier / np.sqrt(np.maximum(np.minimum(t, TOTAL), WARMUP))
 
 
+def inverse_sqrt(t, end=0.0, power=1.0):
+    """facebookresearch/XLM optim.py, AdamInverseSqrtWithWarmup, with a warmup_init_lr of 0."""
+    t = np.minimum(t, TOTAL)
+    decay_factor = PEAK * WARMUP**0.5
+    return np.where(t < WARMUP, t * (PEAK / WARMUP), decay_factor * np.maximum(t, 1) ** -0.5)
+
+
 @pytest.mark.parametrize(
     ("name", "formula", "final", "power"),
     [
@@ -83,6 +90,7 @@ def rsqrt(t, end=0.0, power=1.0):
         ("one_minus_sqrt", one_minus_sqrt, 0.1, 1.0),
         ("constant", constant, 0.0, 1.0),
         ("rsqrt", rsqrt, 0.0, 1.0),
+        ("inverse_sqrt", inverse_sqrt, 0.0, 1.0),
     ],
 )
 def test_equals_the_published_formula(name, formula, final, power):
@@ -191,11 +199,13 @@ def test_gpt3s_schedule_counts_tokens_while_its_batch_grows():
         assert float(jax.jit(rate)(step)) == pytest.approx(gpt3_rate(tokens), rel=2e-5)
 
 
-@pytest.mark.parametrize("name", ["bert", "linear", "cosine", "electra", "rsqrt", "constant"])
+@pytest.mark.parametrize(
+    "name", ["bert", "linear", "cosine", "electra", "rsqrt", "inverse_sqrt", "constant"]
+)
 def test_tokens_of_equal_batches_are_steps(name):
     """A clock that ticks 64 tokens a step gives every schedule its own curve again."""
-    ends = {} if name in ("rsqrt", "constant") else {"decay_tokens": 64 * 80}
-    part = {} if name in ("rsqrt", "constant") else {"decay_until": 0.8}
+    ends = {} if name in _ENDLESS else {"decay_tokens": 64 * 80}
+    part = {} if name in _ENDLESS else {"decay_until": 0.8}
     by_tokens = ScheduleConfig(name, 1e-3, warmup_tokens=64 * 10, **ends)
     by_steps = ScheduleConfig(name, 1e-3, warmup_steps=10, **part)
     clock = TokenClock((0, 100), (0, 6400))
