@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import hypothesis
+import pytest
 
 CACHE = Path(__file__).parent.parent / ".cache" / "jax"
 
@@ -39,6 +40,17 @@ hypothesis.settings.register_profile(
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 hypothesis.settings.load_profile("plmjax")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """How far from another implementation a test found ours is in the report (--junitxml)."""
+    compare = sys.modules.get("tests.compare")
+    if compare:
+        compare.MEASURED.clear()
+    yield
+    if compare and compare.MEASURED:
+        item.user_properties.append(("deviation", max(compare.MEASURED)))
 
 
 def pytest_runtest_teardown(item, nextitem):
