@@ -1,0 +1,100 @@
+"""The systems of docs/objectives.md, each with what it is judged by."""
+
+from typing import NamedTuple
+
+SLICE = "v4:4x4x4"
+
+
+class System(NamedTuple):
+    """A system.
+
+    name: as the page says it. run: the folder of its demo's run, as plmjax.main calls it.
+    tests: files of those against another implementation; select: which of them, as of pytest -k.
+    plans: published recipes and slices.
+    term: which term of the report predicts tokens. exports: whether transformers has a class for
+    it; architecture: the one that is asked for, where it is not the one that export chooses.
+    """
+
+    name: str
+    run: str
+    tests: tuple[str, ...]
+    plans: tuple[tuple[str, str], ...]
+    term: str = "mlm"
+    exports: bool = True
+    architecture: str = ""
+    select: str = "equal"
+
+
+def published(*configs: str) -> tuple[tuple[str, str], ...]:
+    return tuple((f"configs/{config}", SLICE) for config in configs)
+
+
+BERT = "tests/parity/test_bert.py"
+ENCODERS = "tests/parity/test_encoders.py"
+
+SYSTEMS = (
+    System(
+        "RoBERTa",
+        "roberta-demo",
+        (ENCODERS,),
+        published("roberta.py:large"),
+        select="equal and roberta",
+    ),
+    System(
+        "BERT-wwm",
+        "bert_wwm-demo",
+        (BERT,),
+        published("bert_wwm.py:bert-wwm", "bert_wwm.py:roberta-wwm-ext-large"),
+    ),
+    System("n-gram masking", "bert_wwm-demo-maskingngram", (BERT,), ()),
+    System("MacBERT", "macbert-demo", (BERT,), published("macbert.py:large")),
+    System(
+        "ALBERT",
+        "albert-demo",
+        (ENCODERS,),
+        published("albert.py:xxlarge"),
+        select="equal and albert",
+    ),
+    System(
+        "SpanBERT",
+        "spanbert-demo",
+        ("tests/parity/test_span_boundary.py",),
+        published("spanbert.py:large"),
+    ),
+    System("NEZHA", "nezha-demo", ("tests/parity/test_nezha.py",), published("nezha.py:large-zh")),
+    System(
+        "NEZHA-Span",
+        "nezha-demo-span",
+        ("tests/parity/test_nezha.py", "tests/parity/test_span_boundary.py"),
+        published("nezha.py:large-zh-span"),
+    ),
+    System(
+        "ERNIE 1.0", "ernie-demo", (ENCODERS,), published("ernie.py:base"), select="equal and ernie"
+    ),
+    System(
+        "ELECTRA", "electra-demo", ("tests/parity/test_electra.py",), published("electra.py:large")
+    ),
+    System(
+        "XLNet", "xlnet-demo", ("tests/parity/test_xlnet.py",), published("xlnet.py:large"), "plm"
+    ),
+    System(
+        "PMLM, relative",
+        "pmlm-demo",
+        ("tests/parity/test_pmlm.py",),
+        published("pmlm.py:base-r"),
+        select="relative",
+    ),
+    System(
+        "PMLM, absolute",
+        "pmlm-demo-a",
+        ("tests/parity/test_pmlm.py",),
+        published("pmlm.py:base-a"),
+        select="absolute",
+    ),
+    System(
+        "ModernBERT",
+        "modernbert-demo",
+        ("tests/parity/test_modernbert.py",),
+        published("modernbert.py:large"),
+    ),
+)
