@@ -33,6 +33,7 @@ PLANS = (
     ("configs/pmlm.py:base-a", "v4:4x4x4"),
     ("configs/bert_wwm.py:roberta-wwm-ext-large", "v4:4x4x4"),
     ("configs/ernie.py:base", "v4:4x4x4"),
+    ("configs/ernie2.py:large-en", "v4:4x4x4"),
     ("configs/macbert.py:large", "v4:4x4x4"),
     ("configs/xlm.py:mlm-en", "v4:4x4x4"),
     ("configs/xlm.py:mlm-tlm-15", "v4:4x4x4"),

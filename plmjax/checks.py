@@ -58,7 +58,14 @@ def _check_pipeline(settings: "Settings", rows: int, model: Any, mesh: Mesh) -> 
 
 def check_form(phase: PhasePlan, form: BatchForm, first: BatchForm, model: Any) -> None:
     """Raises a UserError if a phase's examples do not fit the model, or the first phase's."""
-    if (form.task, form.labels) != (first.task, first.labels):
+    if isinstance(form.labels, tuple) and isinstance(first.labels, tuple):
+        if form.labels != first.labels:
+            raise UserError(
+                f"{phase.where}.plan.tasks={phase.data.plan['tasks']} has other tasks than the"
+                " first phase, and each has a head; name all of them in every phase, in the same"
+                " order, with weight 0 for what has not joined"
+            )
+    elif (form.task, form.labels) != (first.task, first.labels):
         raise UserError(
             f"{phase.where}.plan.name={phase.data.plan['name']} has"
             f" {form.task or 'no'} labels and the first phase {first.task or 'none'}; the model's"
@@ -77,8 +84,9 @@ def check_form(phase: PhasePlan, form: BatchForm, first: BatchForm, model: Any) 
         )
     if form.layout.token_types > model.token_types > 1:
         raise UserError(
-            f"{phase.where}.frame={phase.data.frame} has {form.layout.token_types} token types and"
-            f" config.model.token_types={model.token_types}; choose another frame or more types"
+            f"{phase.where}.frame={phase.data.frame} has {form.layout.token_types} token types with"
+            f" plan {phase.data.plan['name']}, and config.model.token_types={model.token_types};"
+            " choose another frame or more types"
         )
 
 

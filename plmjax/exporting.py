@@ -39,6 +39,7 @@ _OPTIONAL = {
     "backbone/pooler": "the pooler",
     "generator": "the generator",
     "discriminator_head": "the discriminator's head",
+    "task_heads": "the heads of the tasks",
 }
 
 
@@ -194,7 +195,7 @@ def _pairs(run: Run) -> int:
 
 
 def _among(path: str, paths: Any) -> bool:
-    return any(name.startswith(f"{path}/") for name in paths)
+    return any(name.startswith((f"{path}/", f"{path}_")) for name in paths)
 
 
 def _check_heads(run: Run, architecture: str, needed: list[str]) -> None:

@@ -29,6 +29,7 @@ from plmjax.objectives.bert_pretraining import BertPretraining
 from plmjax.objectives.causal_lm import CausalLM
 from plmjax.objectives.clm import Clm
 from plmjax.objectives.electra import Electra
+from plmjax.objectives.multi_task import MultiTask
 from plmjax.objectives.permutation_lm import PermutationLM
 from plmjax.objectives.seq2seq_lm import Seq2SeqLM
 from plmjax.objectives.span_boundary import SpanBoundary
@@ -87,8 +88,9 @@ OBJECTIVES = {
     "electra": Electra,
     "span_boundary": SpanBoundary,
     "clm": Clm,
+    "multi_task": MultiTask,
 }
-LIKE = dict.fromkeys(("electra", "span_boundary", "clm"), "bert_pretraining")
+LIKE = dict.fromkeys(("electra", "span_boundary", "clm", "multi_task"), "bert_pretraining")
 """Objectives that no family begins with, and the one whose families each of them trains."""
 
 

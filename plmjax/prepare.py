@@ -28,6 +28,7 @@
 --lowercase=true|false    where the kind has a choice
 --segmenter=NAME          Chinese words: rjieba, jieba, spaces (already segmented), none
 --phrases=FILE --entities=FILE   dictionaries of units, one a line
+--capitals                keeps which words begin with a capital letter
 --spacing=keep|collapse   white space (default: kept for byte-level BPE, tokenizer.json and CPM)
 
 --duplicates=drop         leaves out all but the first of documents with the same text
@@ -81,6 +82,7 @@ _TEXT_FLAGS = {
     "phrases": flags.DEFINE_string,
     "entities": flags.DEFINE_string,
     "spacing": flags.DEFINE_string,
+    "capitals": flags.DEFINE_bool,
 }
 _CLEANING_FLAGS = {
     "duplicates": flags.DEFINE_string,

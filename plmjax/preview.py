@@ -98,7 +98,7 @@ def show(
     for number in range(min(EXAMPLES.value, source.local_size)):
         row = {key: values[number] for key, values in batch.items()}
         before = {key: values[number] for key, values in raw.items()}
-        label = f", {source.form.task} {row['label']}" if "label" in row else ""
+        label = f", {asked}" if (asked := source.form.asked(row)) else ""
         title = f"example {source.first_example_of(step) + number:,}"
         console.print(f"\n{title}, {names[examples.sources[number]]}{label}", style="bold")
         for line in showing.rendered(row, before, corpus.tokenizer):

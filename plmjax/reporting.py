@@ -61,12 +61,13 @@ def baseline_scores(
 ) -> dict[str, dict[str, float]]:
     """What models that have counted the training text score on the same tokens."""
     objective, size = plan.objective, corpus.tokenizer.vocab_size
-    trained_on, task = list(inputs.phases[-1].splits.values()), inputs.held_out.form.task
+    trained_on = list(inputs.phases[-1].splits.values())
+    labelled = objective.labelled if inputs.held_out.form.labels else None
     counts = baselines.count_splits(trained_on, size, BASELINE_TOKENS)
     # All parts of the batches, where the model has evaluated this process's.
     batches = inputs.whole_held_out.evaluation_batches()
     scores = baselines.ngram_baselines(
-        counts, batches, objective.neighbours, objective.predicts, task
+        counts, batches, objective.neighbours, objective.predicts, labelled
     )
     if inputs.text is not None:
         layout = inputs.held_out.form.layout

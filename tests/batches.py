@@ -56,6 +56,24 @@ def with_sides(batch: dict[str, np.ndarray], places: int, seed: int) -> dict[str
     }
 
 
+def with_tasks(batch: dict[str, np.ndarray], tasks: tuple, seed: int) -> dict[str, np.ndarray]:
+    """The batch with the keys of several tasks, each of `tasks` in turn; the second asks tokens."""
+    rng, shape = np.random.default_rng(seed), batch["tokens"].shape
+    classes = max(task.classes for task in tasks)
+    of_tokens = np.array([task.of_tokens for task in tasks])
+    task_B = np.arange(shape[0], dtype=np.int32) % len(tasks)
+    asked_BL = (rng.random(shape) < 0.7) & of_tokens[task_B][:, None]
+    label_B = rng.integers(0, classes, shape[0])
+    return batch | {
+        "task": task_B,
+        "label": (label_B % np.array([max(1, task.classes) for task in tasks])[task_B]).astype(
+            np.int32
+        ),
+        "token_labels": rng.integers(0, 2, shape, dtype=np.int32),
+        "token_label_weights": (asked_BL & (batch["attention_mask"] > 0)).astype(np.float32),
+    }
+
+
 def causal_batch(config: gpt.Config, size: int, length: int, seed: int) -> dict[str, np.ndarray]:
     """`size` rows of up to `length` tokens; each but the last has the next as its target."""
     rng = np.random.default_rng(seed)

@@ -29,6 +29,7 @@ ARGUMENTS = {
     ],
     "compare.py": ["tokens", "tokens,test=spans", "electra,tuned=order"],
     "ernie.py": ["base", "demo"],
+    "ernie2.py": ["base-en", "large-en", "base-zh", "demo"],
     "electra.py": ["small", "base", "large", "demo"],
     "gpt_demo.py": ["english", "chinese"],
     "gpt.py": [*gpt.PRESETS, "megatron-8b", "cpm-2.6b", "gpt2-small,seq_len=512"],

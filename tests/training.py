@@ -6,11 +6,29 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
+from plmjax.data.plans.multi_task import Task
 from plmjax.families import FAMILIES, OBJECTIVES
 from plmjax.models import bert
-from tests.batches import bert_batch, causal_batch, permutation_batch, seq2seq_batch, with_sides
+from tests.batches import (
+    bert_batch,
+    causal_batch,
+    permutation_batch,
+    seq2seq_batch,
+    with_sides,
+    with_tasks,
+)
 
-SETTINGS = {"electra": {"generator_fraction": 0.5}, "permutation_lm": {"memory": True}}
+TASKS = (
+    Task("knowledge", 0, False),
+    Task("document", 2, True),
+    Task("reordering", 9, False),
+    Task("distance", 3, False),
+)
+SETTINGS = {
+    "electra": {"generator_fraction": 0.5},
+    "multi_task": {"labels": TASKS},
+    "permutation_lm": {"memory": True},
+}
 """What tests set of an objective."""
 
 
@@ -47,6 +65,8 @@ def batch_of(family: str, config: Any, size: int, length: int, targets: int, see
         batch["token_types"] = np.zeros_like(batch["tokens"])
     if config.languages:
         batch["languages"] = batch["tokens"] % config.languages
+    if name == "multi_task":
+        return with_tasks(batch, TASKS, seed)
     return with_sides(batch, places=15, seed=seed) if name == "span_boundary" else batch
 
 

@@ -8,6 +8,8 @@ so counts for the word it begins in, and the word after it begins at the next to
 the segmenter's words with a Chinese character in them ("T恤" is one word) and for its non-ASCII
 punctuation; other tokens of such a text begin words by their form, and behind any of those words.
 
+Capitals. The character in which a word's first token begins, in the text before any lower-casing.
+
 Phrases and entities. A match of the dictionary is one unit; outside of matches every word is one.
 The word bits do not depend on the dictionaries.
 """
@@ -19,14 +21,15 @@ import unicodedata
 
 import numpy as np
 
-from plmjax.data.flags import ENTITY, PHRASE, WORD
+from plmjax.data.flags import CAPITAL, ENTITY, PHRASE, WORD
 from plmjax.data.phrases import Dictionary
 from plmjax.data.segmenters import HAN_RANGES, Segmenter, has_han
 from plmjax.data.tokenizers.base import Tokenizer
 
 _VERSION = 1  # goes up with every change of flags for the same text
 _ALL = WORD | PHRASE | ENTITY
-_VISIBLE, _CUT = 1, 2  # classes of characters: not white space; cut by the segmenter's words
+# Classes of characters: not white space; cut by the segmenter's words; upper case.
+_VISIBLE, _CUT, _UPPER = 1, 2, 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +41,16 @@ class Annotator:
       segmenter: cuts Chinese; None leaves it to the form of the tokens. Not used with tokenizers
         that have cut already (CPM).
       phrases, entities: dictionaries of units that are longer than words.
+      capitals: whether words that begin with a capital letter are told from others, which takes a
+        tokenizer whose offsets point into the text as it was: WordPiece's do, and a SentencePiece's
+        that does not lower-case.
     """
 
     tokenizer: Tokenizer
     segmenter: Segmenter | None = None
     phrases: Dictionary | None = None
     entities: Dictionary | None = None
+    capitals: bool = False
 
     @functools.cached_property
     def digest(self) -> str:
@@ -51,6 +58,7 @@ class Annotator:
         cutter = self.segmenter and f"{self.segmenter.name} {self.segmenter.version}"
         dictionaries = (d and d.digest for d in (self.phrases, self.entities))
         parts = (_VERSION, self.tokenizer.digest, cutter, *dictionaries)
+        parts += ("capitals",) * self.capitals
         return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
 
     def encode(self, texts: list[str]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -61,7 +69,7 @@ class Annotator:
 
         Returns:
           For each text ids, int32 [n], and flags, uint8 [n], with the bits WORD, PHRASE and ENTITY;
-          a text's first token has them all.
+          a text's first token has them all. With `capitals` CAPITAL, too.
         """
         segments = self.segmenter is not None and not self.tokenizer.has_segmented
         words: dict[int, list[str]] = {}
@@ -77,11 +85,28 @@ class Annotator:
             plain = [text for i, text in enumerate(texts) if i not in apart]
         results = self._by_form(self.tokenizer.encode_batch(plain)) if plain else []
         if not located:
-            return results
+            return self._with_capitals(texts, results)
         by_place = self._by_place([texts[i] for i in located], located, words, matches)
         rest = iter(results)
         placed = dict(zip(located, by_place, strict=True))
-        return [placed[i] if i in placed else next(rest) for i in range(len(texts))]
+        results = [placed[i] if i in placed else next(rest) for i in range(len(texts))]
+        return self._with_capitals(texts, results)
+
+    def _with_capitals(
+        self, texts: list[str], results: list[tuple[np.ndarray, np.ndarray]]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The same results with CAPITAL, where it is wanted, at words that begin with a capital."""
+        asked = [i for i, text in enumerate(texts) if self.capitals and text != text.lower()]
+        if not asked:
+            return results
+        encoded = self.tokenizer.encode_with_offsets([texts[i] for i in asked])
+        joined, results = _Joined([self.tokenizer.seen(texts[i]) for i in asked]), list(results)
+        for i, (_, begins), origin in zip(asked, encoded, joined.begins.tolist(), strict=True):
+            ids, flags = results[i]
+            is_upper = joined.classes[joined.next_visible[origin + begins]] & _UPPER > 0
+            is_capital = is_upper & (flags & WORD > 0)
+            results[i] = ids, np.where(is_capital, flags | np.uint8(CAPITAL), flags)
+        return results
 
     @functools.cached_property
     def _dictionaries(self) -> dict[int, Dictionary]:
@@ -218,13 +243,15 @@ def _changes(values: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _classes() -> np.ndarray:
-    """uint8 [all code points]: `_VISIBLE` and `_CUT`."""
+    """uint8 [all code points]: `_VISIBLE`, `_CUT` and `_UPPER`."""
     classes = np.full(0x110000, _VISIBLE, np.uint8)
     for code in range(0x10000):
         if chr(code).isspace():
             classes[code] = 0
         elif code > 127 and unicodedata.category(chr(code))[0] == "P":
             classes[code] |= _CUT
+        if chr(code).isupper():
+            classes[code] |= _UPPER
     for first, last in HAN_RANGES:
         classes[first : last + 1] |= _CUT
     return classes

@@ -262,14 +262,24 @@ class BatchForm:
         )
 
     @property
-    def labels(self) -> int:
-        """How many classes examples have; 0 for none."""
+    def labels(self) -> Any:
+        """How many classes examples have, 0 for none; where examples are of several tasks, for each
+        of them a `plmjax.data.plans.multi_task.Task`."""
         return self.plan.labels
 
     @property
     def task(self) -> str:
-        """What the label is about, for names of metrics: nsp, sop, distance; empty for none."""
+        """What the label is about, for names of metrics: nsp, sop, distance; empty for none; tasks
+        where there are several."""
         return self.plan.task if self.labels else ""
+
+    def asked(self, row: Mapping[str, np.ndarray]) -> str:
+        """What is asked of an example besides tokens, and its label; empty for nothing."""
+        if "task" in row:
+            task = self.labels[int(row["task"])]
+            has_label = task.classes and not task.of_tokens
+            return f"{task.name} {row['label']}" if has_label else task.name
+        return f"{self.task} {row['label']}" if "label" in row else ""
 
     def _global_spec(self) -> Spec:
         rows = {key: self.rows[key] for key in self.kept} | self.masking.spec

@@ -243,9 +243,10 @@ def _made_from(work: Work, units: Sequence[Unit], given: Tokenizer | None) -> st
     dictionaries = [
         dictionary_bytes(path) if path else b"" for path in (work.text.phrases, work.text.entities)
     ]
+    capitals = ("capitals",) * work.text.capitals
     if given:
-        return settings_digest(work.text.segmenter, dictionaries, given.digest)
-    return settings_digest(work.text, dictionaries, units, work.cleaning)
+        return settings_digest(work.text.segmenter, dictionaries, given.digest, *capitals)
+    return settings_digest(work.text, dictionaries, units, work.cleaning, *capitals)
 
 
 def _trained(work: Work, units: Sequence[Unit], reporter: Reporter) -> Tokenizer:

@@ -12,6 +12,9 @@ WORD = 1
 PHRASE = 2
 # An entity begins here: the same, with the user's second dictionary.
 ENTITY = 4
+# The word that begins here begins with a capital letter, as the text was before any lower-casing;
+# only in stores that were prepared to keep it. It says something of a word, not where a unit is.
+CAPITAL = 16
 # A sentence begins here. Not stored: plans know it from the store's offsets of sentences.
 SENTENCE = 8
 # Put there by the layout ([CLS], [SEP], an end of document): no text, never masked. Such a byte is

@@ -206,12 +206,13 @@ class Input:
         if hasattr(settings, "dupe_factor"):  # one version of the text is enough
             settings = dataclasses.replace(settings, dupe_factor=0)
         plans = self._bound(settings, int(key_of(self._seed, "evaluation")))
-        ends = np.cumsum([plan.epoch_size(0) for plan in plans])
+        parts = [(part, number) for number, plan in enumerate(plans) for part in plan.parts]
+        ends = np.cumsum([part.epoch_size(0) for part, _ in parts])
         total, B = int(ends[-1]), self.config.batch_size
 
         def read(step: int) -> tuple[Examples, np.ndarray]:
             indexes = step * B + self._local_rows
-            return _in_turn(plans, ends, indexes % total), indexes < total
+            return _in_turn(parts, ends, indexes % total), indexes < total
 
         return self._run(read, 0, -(-total // B))
 
@@ -293,13 +294,14 @@ def passed_at(passed: Sequence[tuple[int, int]], step: int) -> int:
     return next((count for first, count in reversed(passed) if first <= step), 0)
 
 
-def _in_turn(plans: Sequence[Plan], ends: np.ndarray, indexes: np.ndarray) -> Examples:
-    """Examples of the plans' first epochs, one plan after the other."""
+def _in_turn(plans: Sequence[tuple[Plan, int]], ends: np.ndarray, indexes: np.ndarray) -> Examples:
+    """Examples of the first epochs of plans, given with their sources, one after the other."""
     of = np.searchsorted(ends, indexes, side="right")
     parts, places = [], []
     for number in np.unique(of).tolist():
         where = np.flatnonzero(of == number)
         before = ends[number - 1] if number else 0
-        parts.append(plans[number].examples(indexes[where] - before).of_source(number))
+        plan, source = plans[number]
+        parts.append(plan.examples(indexes[where] - before).of_source(source))
         places.append(where)
     return Examples.scattered(parts, places)

@@ -44,6 +44,7 @@ class CorpusConfig:
         `wordpiece`, `xlnet` and `albert`.
       phrases, entities: files of what belongs together beyond words, one a line; empty for none,
         and `sample:people_daily` for the names that are marked in that text.
+      capitals: whether it is kept which words begin with a capital letter, whatever `lowercase` is.
       held_out: share of the documents, picked by their content, that is never trained on.
     """
 
@@ -56,6 +57,7 @@ class CorpusConfig:
     lowercase: bool = True
     phrases: str = ""
     entities: str = ""
+    capitals: bool = False
     held_out: float = 0.05
 
     def __post_init__(self):
@@ -73,6 +75,7 @@ class CorpusConfig:
             lowercase=str(self.lowercase).lower() if self.tokenizer in CASED else "",
             phrases=self.phrases,
             entities=self.entities,
+            capitals=self.capitals,
         )
 
 
@@ -204,6 +207,7 @@ def _folder_name(config: CorpusConfig, sources: Sequence[Source]) -> str:
     for name in DICTIONARIES:
         if path := getattr(config, name):
             parts.append(f"{name} {read_dictionary(path).digest}")
+    parts += ["capitals"] * config.capitals
     digest = hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
     return f"{sources[0].name}-{digest[:20]}"
 

@@ -34,6 +34,7 @@ class TextSettings:
       segmenter: cuts Chinese into words: `rjieba`, `jieba`, `spaces` or `none`.
       phrases, entities: files of words that belong together, one a line; empty for none, and
         `sample:people_daily` for the names that are marked in that text.
+      capitals: whether it is kept which words begin with a capital letter, whatever `lowercase` is.
       spacing: `collapse` or `keep` (see `plmjax.data.tokenising.Job`), or empty for `keep` with
         tokenizers to which white space matters (byte-level BPE, tokenizer.json, CPM).
     """
@@ -48,6 +49,8 @@ class TextSettings:
     phrases: str = ""
     entities: str = ""
     spacing: str = ""
+    # No part of what is printed: stores of before there was the choice were made without.
+    capitals: bool = dataclasses.field(default=False, repr=False)
 
     def __post_init__(self):
         if self.lowercase not in ("", "true", "false"):
@@ -108,6 +111,7 @@ class TextSettings:
                 (folder / f"{name}.txt").write_bytes(dictionary_bytes(path))
         about = {"segmenter": self.segmenter}
         about |= {name: bool(getattr(self, name)) for name in DICTIONARIES}
+        about |= {"capitals": True} if self.capitals else {}
         (folder / ANNOTATOR_FILE).write_text(json.dumps(about, indent=2) + "\n")
         open_annotator(folder)
 
@@ -128,7 +132,8 @@ def open_annotator(folder: str | epath.Path) -> Annotator:
             f"{folder / ANNOTATOR_FILE} is missing or damaged ({error}); prepare the data again"
         ) from None
     dictionaries = [read_dictionary(path) if path else None for path in paths]
-    return Annotator(load_tokenizer(folder), segmenter, *dictionaries)
+    capitals = "capitals" in about
+    return Annotator(load_tokenizer(folder), segmenter, *dictionaries, capitals=capitals)
 
 
 def sampled_units(units: Sequence[Unit], most_bytes: int) -> list[tuple[Unit, int]]:

@@ -1,8 +1,9 @@
 """What a model that has learned only word frequencies scores on the same tokens."""
 
+import collections
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -111,7 +112,7 @@ def ngram_baselines(
     batches: Iterable[Mapping[str, np.ndarray]],
     neighbours: Callable[[Mapping[str, np.ndarray]], tuple[np.ndarray, np.ndarray]],
     term: str,
-    task: str = "",
+    labelled: Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Loss and accuracy of both n-gram models on the tokens that `batches` ask for.
 
@@ -123,19 +124,21 @@ def ngram_baselines(
       batches: as the objective reads them.
       neighbours: of an objective: left neighbours and targets of a batch.
       term: the objective's term that predicts tokens, such as mlm.
-      task: what the label of sentence pairs is about, such as nsp; empty where there is none.
+      labelled: of an objective with labels: by the name of what they are about, such as nsp, the
+        labels of a batch and what anybody can see of each.
 
     Returns:
       `unigram` and `bigram`, each with `{term}_loss` (nats) and `{term}_accuracy`, and where there
-      is a `task` `majority` with `{task}_accuracy`, of the most frequent label.
+      are labels `majority` with `{task}_accuracy`, of the most frequent one among those of which
+      the same is seen.
     """
-    lefts, targets, labels = [], [], []
+    lefts, targets, labels = [], [], collections.defaultdict(list)
     for batch in batches:
         left, target = neighbours(batch)
         lefts.append(left)
         targets.append(target)
-        if task:
-            labels.append(batch["label"][batch["label_weights"] > 0])
+        for task, found in (labelled(batch) if labelled else {}).items():
+            labels[task].append(found)
     left, target = np.concatenate(lefts), np.concatenate(targets)
     results = {
         "unigram": {
@@ -147,7 +150,15 @@ def ngram_baselines(
             f"{term}_accuracy": float((target == counts.best_right_V[left]).mean()),
         },
     }
-    if task:
-        counts_C = np.bincount(np.concatenate(labels))
-        results["majority"] = {f"{task}_accuracy": float(counts_C.max() / counts_C.sum())}
+    if labels:
+        results["majority"] = {
+            f"{task}_accuracy": _majority(*map(np.concatenate, zip(*found, strict=True)))
+            for task, found in labels.items()
+        }
     return results
+
+
+def _majority(labels: np.ndarray, seen: np.ndarray) -> float:
+    """The share of the most frequent label of each kind of what is seen; int arrays [n]."""
+    right = sum(np.bincount(labels[seen == kind]).max() for kind in np.unique(seen))
+    return float(right / max(len(labels), 1))

@@ -95,9 +95,7 @@ class BertPretraining(nn.Module):
 
     def _loss(self, batch: Batch, output: Any, logits_BMV: jax.Array) -> Loss:
         """The loss, from what the backbone has made of the batch and the head's logits."""
-        weights_BM = batch["masked_weights"]
-        loss, accuracy = cross_entropy(logits_BMV, batch["masked_targets"], weights_BM)
-        terms, metrics = {"mlm": loss}, {"mlm_accuracy": accuracy}
+        terms, metrics = self._masked_terms(batch, logits_BMV)
         if self.labels:
             logits_BC = self.nsp_head(output.pooled_BD).astype(jnp.float32)
             labels_B, weights_B = batch["label"], batch["label_weights"]
@@ -106,6 +104,15 @@ class BertPretraining(nn.Module):
             hits_B = logits_BC.argmax(-1) == labels_B
             metrics[f"{self.task}_accuracy"] = Mean.of(hits_B, weights_B)
         return Loss(terms, metrics, factors=(("mlm", self.mlm_factor),))
+
+    @nn.nowrap
+    def _masked_terms(
+        self, batch: Batch, logits_BMV: jax.Array
+    ) -> tuple[dict[str, Mean], dict[str, Mean]]:
+        """The term and the metric of masked tokens."""
+        targets_BM, weights_BM = batch["masked_targets"], batch["masked_weights"]
+        loss, accuracy = cross_entropy(logits_BMV, targets_BM, weights_BM)
+        return {"mlm": loss}, {"mlm_accuracy": accuracy}
 
     @nn.nowrap
     def forward_flops(self, spec: Spec) -> float:
@@ -134,7 +141,7 @@ class BertPretraining(nn.Module):
         batch["masked_positions"] = np.sort(order, axis=1).astype(np.int32)
         batch["masked_targets"] = random.integers(vocab_size, size=slots, dtype=np.int32)
         if self.labels:
-            batch["label"] = random.integers(self.labels, size=slots[:1], dtype=np.int32)
+            batch["label"] = random.integers(self._fewest_classes, size=slots[:1], dtype=np.int32)
         if "positions" in spec:
             batch["positions"][:] = np.arange(length)
         if "languages" in spec:
@@ -148,8 +155,14 @@ class BertPretraining(nn.Module):
         return self._encode(batch, train=False)[1]
 
     @property
-    def _read_by_token(self) -> tuple[str, ...]:
-        return self.optional_keys + ("languages",) * bool(self.backbone.config.languages)
+    def _fewest_classes(self) -> int:
+        """How many classes every label may be of."""
+        return self.labels
+
+    def _read_by_token(self, batch: Batch) -> dict[str, jax.Array]:
+        """What the backbone reads of each token besides ids, types and mask, by its argument."""
+        keys = self.optional_keys + ("languages",) * bool(self.backbone.config.languages)
+        return {f"{key}_BL": batch[key] for key in keys if key in batch}
 
     def _read(self, batch: Batch, train: Train) -> Any:
         """What the backbone makes of the batch."""
@@ -157,7 +170,7 @@ class BertPretraining(nn.Module):
             batch["tokens"],
             batch["token_types"],
             batch["attention_mask"],
-            **{f"{key}_BL": batch[key] for key in self._read_by_token if key in batch},
+            **self._read_by_token(batch),
             train=train,
         )
 
@@ -165,6 +178,18 @@ class BertPretraining(nn.Module):
         output = self._read(batch, train)
         picked_BMD = states_at(output.hidden_BLD, batch["masked_positions"])
         return output, self.mlm_head(picked_BMD, self.backbone.token_table)
+
+    @nn.nowrap
+    def labelled(self, batch: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """What is classified in a host batch, by task: labels, and what anybody can see of each.
+
+        Answering alike what looks alike is the least that a classifier has to beat.
+
+        Returns:
+          Two int arrays [n] for each task.
+        """
+        counted = batch["label_weights"] > 0
+        return {self.task: (batch["label"][counted], np.zeros(counted.sum(), np.int32))}
 
     @staticmethod
     def neighbours(batch: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -26,6 +26,8 @@ PLAN_CHANGES = {
     "sentence_pairs": [{}, {"dupe_factor": 2}, {"next_sentence": False}, {"short_seq_prob": 1.0}],
     "sentence_order": [{}, {"dupe_factor": 3}],
     "sentence_distance": [{}, {"dupe_factor": 1}],
+    "sentence_reordering": [{}, {"most_segments": 4}],
+    "multi_task": [{}, {"tasks": "knowledge:3,distance:0,pairs:1"}],
     "electra_segments": [{}, {"dupe_factor": 2}, {"short_prob": 0.0}],
     "full_sentences": [{}, {"separate": False}],
     "doc_sentences": [{}],

@@ -6,7 +6,7 @@ import pytest
 
 from plmjax.data import tokenizers
 from plmjax.data.annotation import Annotator
-from plmjax.data.flags import ENTITY, PHRASE, WORD
+from plmjax.data.flags import CAPITAL, ENTITY, PHRASE, WORD
 from plmjax.data.phrases import Dictionary
 from plmjax.data.segmenters import open_segmenter
 from tests.data.real_text import chinese_lines, english_lines, mixed_lines
@@ -173,6 +173,26 @@ def test_phrases_and_entities_are_one_unit_and_words_stay(trained):
     ids, flags = Annotator(tokenizer, None, phrases).encode(["is the first one"])[0]
     assert "thefirst" in words_of(tokenizer, ids, flags, PHRASE)
     assert "first" in words_of(tokenizer, ids, flags, WORD)
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "roberta", "sentencepiece"])
+def test_words_with_a_capital_are_told_and_nothing_else_changes(trained, kind):
+    texts = ["The iPhone of Élodie, in Paris.", "no capital", "我在 New York 学习。", "ÄRGER (Mr"]
+    tokenizer = trained[kind]
+    plain = Annotator(tokenizer, open_segmenter()).encode(texts)
+    annotated = Annotator(tokenizer, open_segmenter(), capitals=True).encode(texts)
+    found = []
+    for (ids, flags), (same, bare) in zip(annotated, plain, strict=True):
+        np.testing.assert_array_equal(ids, same)
+        np.testing.assert_array_equal(flags & ~np.uint8(CAPITAL), bare)
+        is_capital = flags & CAPITAL > 0
+        assert (flags[is_capital] & WORD > 0).all()
+        found.append(int(is_capital.sum()))
+    if kind == "wordpiece":  # whose words are those of white space and signs
+        assert found == [3, 0, 2, 2]
+    assert found[1] == 0 and min(found[0], found[2]) >= 2
+    made = {Annotator(tokenizer, capitals=asked).digest for asked in (False, True)}
+    assert len(made) == 2 and Annotator(tokenizer).digest in made
 
 
 def test_cpm_has_its_own_words():

@@ -48,9 +48,14 @@ def test_labels_and_isolated_rows_are_those_of_the_plan(stores, plan):
     config = Case(plan, frame=frames_of(plan)[0]).config(stores)
     form = BatchForm.of(config, stores.tokenizer)
     task = {"sentence_pairs": "nsp", "sentence_order": "sop", "sentence_distance": "distance"}
+    task |= {"sentence_reordering": "reordering", "multi_task": "tasks"}
     assert form.task == task.get(plan, "")
     assert ("label" in form.spec) == ("label_weights" in form.spec) == (plan in task)
-    assert form.labels == (0 if plan not in task else 3 if plan == "sentence_distance" else 2)
+    classes = {"sentence_distance": 3, "sentence_reordering": 1 + 2 + 6}
+    if plan == "multi_task":
+        assert [task.classes for task in form.labels] == [0, 2, 9, 3]
+    else:
+        assert form.labels == classes.get(plan, 2) * (plan in task)
     assert ("segment_ids" in form.spec) == (plan == "packed")
     assert ("positions" in form.spec) == (plan in ("packed", "translation"))
     assert not {"seeds", "flags"} & form.spec.keys()

@@ -122,7 +122,7 @@ def assembled_slowly(layout, examples, splits):
         if examples.closes[piece]:
             rows[row] += [(token, SPECIAL, segment) for token in layout.tail]
         if last[row] == piece:
-            rows[row] += [(token, SPECIAL, 2) for token in layout.end]
+            rows[row] += [(token, SPECIAL, layout.piece_types) for token in layout.end]
     padded = [row + [(PAD, 0, 0)] * (layout.seq_len - len(row)) for row in rows]
     return np.moveaxis(np.array(padded), 2, 0)
 

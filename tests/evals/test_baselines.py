@@ -69,7 +69,11 @@ def test_scores_on_masked_positions(counts):
         "label": np.array([1]),
         "label_weights": np.array([1.0]),
     }
-    found = baselines.ngram_baselines(counts, [batch], BertPretraining.neighbours, "mlm", "nsp")
+
+    def labelled(batch):
+        return {"nsp": (batch["label"], np.zeros(1, int))}
+
+    found = baselines.ngram_baselines(counts, [batch], BertPretraining.neighbours, "mlm", labelled)
     bigram = -(math.log(witten_bell(6, 7)) + math.log(witten_bell(7, 8))) / 2
     assert found["bigram"]["mlm_loss"] == pytest.approx(bigram)
     unigram = [-math.log((np.count_nonzero(t == TEXT) + 1) / (len(TEXT) + V)) for t in (7, 8)]
@@ -77,3 +81,19 @@ def test_scores_on_masked_positions(counts):
     most_frequent = np.bincount(TEXT).argmax()
     assert found["unigram"]["mlm_accuracy"] == np.mean([t == most_frequent for t in (7, 8)])
     assert found["majority"]["nsp_accuracy"] == 1.0
+
+
+def test_the_majority_is_that_of_what_looks_alike(counts):
+    batch = {
+        "tokens": np.array([[2, 6]]),
+        "masked_positions": np.array([[1]]),
+        "masked_targets": np.array([[7]]),
+        "masked_weights": np.array([[1.0]]),
+    }
+    labels, seen = np.array([0, 0, 1, 2, 2, 1]), np.array([0, 0, 1, 1, 1, 1])
+    batches = [batch | {"part": part} for part in (slice(0, 2), slice(2, 6))]
+    found = baselines.ngram_baselines(
+        *(counts, batches, BertPretraining.neighbours, "mlm"),
+        lambda batch: {"order": (labels[batch["part"]], seen[batch["part"]])},
+    )
+    assert found["majority"]["order_accuracy"] == pytest.approx(4 / 6)

@@ -46,6 +46,7 @@ QUICK = {
         "electra by electra / fsdp 4, tensor 2 / 2",
         "bert by span_boundary / fsdp 4, tensor 2 / 2",
         "xlm by clm / data 2, tensor 2, sequence 2 / 1",
+        "ernie by multi_task / data 2, tensor 2, sequence 2 / 2",
     ),
 }
 LAYER = "backbone/encoder/layers"

@@ -6,8 +6,10 @@ from plmjax.data.plans.electra import ElectraSegments
 from plmjax.data.plans.examples import Examples, Split
 from plmjax.data.plans.layout import FRAMES, Layout
 from plmjax.data.plans.mixed import MixedPlan
+from plmjax.data.plans.multi_task import MultiTask
 from plmjax.data.plans.packed import Packed
 from plmjax.data.plans.pairs import SentenceDistance, SentenceOrder, SentencePairs
+from plmjax.data.plans.reordering import SentenceReordering
 from plmjax.data.plans.sentences import DocSentences, FullSentences
 from plmjax.data.plans.streams import Streams
 from plmjax.data.plans.translation import Translation
@@ -17,6 +19,7 @@ PLANS = {
     "sentence_pairs": SentencePairs,
     "sentence_order": SentenceOrder,
     "sentence_distance": SentenceDistance,
+    "sentence_reordering": SentenceReordering,
     "electra_segments": ElectraSegments,
     "full_sentences": FullSentences,
     "doc_sentences": DocSentences,
@@ -24,6 +27,7 @@ PLANS = {
     "packed": Packed,
     "streams": Streams,
     "translation": Translation,
+    "multi_task": MultiTask,
 }
 
 __all__ = [
@@ -36,11 +40,13 @@ __all__ = [
     "FullSentences",
     "Layout",
     "MixedPlan",
+    "MultiTask",
     "Packed",
     "Plan",
     "SentenceDistance",
     "SentenceOrder",
     "SentencePairs",
+    "SentenceReordering",
     "Split",
     "Streams",
     "Translation",

@@ -52,6 +52,11 @@ class Plan(abc.ABC):
     def _made(self, epoch: int, numbers: np.ndarray) -> Examples:
         """The examples of the epoch with these numbers (int64 [n]) before they are shuffled."""
 
+    @property
+    def parts(self) -> tuple["Plan", ...]:
+        """What an epoch's examples are those of: of several plans, them; of one, itself."""
+        return (self,)
+
     def examples(self, indexes: np.ndarray) -> Examples:
         """The examples with these global indexes (int64 [B], not negative), in their order."""
         epochs, local = self._located(np.asarray(indexes, np.int64))

@@ -1,7 +1,7 @@
 """From token ranges to rows of tokens: the frame of special tokens around the text."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -58,13 +58,16 @@ class Layout:
       tail: ids behind a piece that closes.
       end: ids at the end of the row.
       marks_documents: whether `tail` means the end of a document, and nothing else.
-      types: whether token types are the numbers of the segments (0 and 1); else all are 0.
+      types: whether token types are those of the pieces, usually the numbers of the segments (0 and
+        1); else all are 0.
       restart: whether positions begin again at each segment.
       isolate: whether segments are told apart by `segment_ids`, and positions begin again.
       labelled: whether examples have a label.
       document_end: ids behind a piece that ends a document, within the text: to a masking they are
         a word of it.
       reverses: whether some rows are read from their end.
+      piece_types: how many types pieces have.
+      words: ids of what a plan looks for in the text, by the plan's task.
     """
 
     seq_len: int
@@ -80,6 +83,8 @@ class Layout:
     labelled: bool
     document_end: tuple[int, ...] = ()
     reverses: bool = False
+    piece_types: int = 2
+    words: Mapping[str, tuple[tuple[int, ...], ...]] = dataclasses.field(default_factory=dict)
 
     @property
     def spec(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
@@ -101,7 +106,7 @@ class Layout:
     @property
     def token_types(self) -> int:
         """How many token types there are; the finishing tokens of a row have one of their own."""
-        return 2 + bool(self.end) if self.types else 1
+        return self.piece_types + bool(self.end) if self.types else 1
 
     def room(self, segments: int = 1) -> int:
         """Tokens of text that fit in a row of so many closed segments."""
@@ -118,7 +123,8 @@ class Layout:
         Returns:
           tokens: int32 [B, L], the pad id after the end.
           attention_mask: int32 [B, L], 1 for tokens and 0 for padding.
-          token_types: int32 [B, L], see `types`; the finishing token of "xlnet" has type 2.
+          token_types: int32 [B, L], see `types`; the finishing token of "xlnet" has the type behind
+            those of pieces, 2.
           flags: uint8 [B, L], see `plmjax.data.flags`; 0 on padding.
           seeds: uint64 [B].
           label: int32 [B], where examples have one.
@@ -213,9 +219,9 @@ class Layout:
     ) -> np.ndarray:
         if not self.types:
             return np.zeros(mask_BL.shape, np.int32)
-        types_BL = places.spread(examples.segments, self.seq_len) * mask_BL
+        types_BL = places.spread(examples.types, self.seq_len) * mask_BL
         for offset in range(len(self.end)):
-            types_BL.reshape(-1)[places.ends - 1 - offset] = 2
+            types_BL.reshape(-1)[places.ends - 1 - offset] = self.piece_types
         return types_BL
 
 
@@ -306,6 +312,8 @@ def make_layout(
     labelled: bool = False,
     document_end: tuple[int, ...] = (),
     reverses: bool = False,
+    piece_types: int = 2,
+    words: Mapping[str, tuple[tuple[int, ...], ...]] | None = None,
 ) -> Layout:
     """The layout of a plan of this style in rows of `seq_len` tokens.
 
@@ -314,7 +322,7 @@ def make_layout(
       tokenizer: whose ids are used.
       seq_len: tokens of a row.
       style: PAIR, RUN, EACH or STREAM.
-      restart, isolate, labelled, document_end, reverses: see `Layout`.
+      restart, isolate, labelled, document_end, reverses, piece_types, words: see `Layout`.
 
     Raises:
       UserError: for an unknown frame, one that the style cannot have, a vocabulary that lacks a
@@ -357,7 +365,9 @@ def make_layout(
         labelled=labelled,
         document_end=document_end,
         reverses=reverses,
+        piece_types=piece_types,
+        words=words or {},
     )
-    if layout.room(2 if style == PAIR else 1) < 5:
+    if layout.room(piece_types if style == PAIR else 1) < 5:
         raise UserError(f"seq_len={seq_len} leaves no room for text; give 16 or more")
     return layout

@@ -21,7 +21,7 @@ _TRIES = 10  # for a document that differs from the example's own
 
 
 @dataclasses.dataclass(frozen=True)
-class _PairSettings:
+class PairSettings:
     """What all pairs are cut by.
 
     Attributes:
@@ -60,7 +60,7 @@ class _PairSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class SentencePairs(_PairSettings):
+class SentencePairs(PairSettings):
     """BERT's pairs: B follows A (label 0) or is from a random other document (label 1).
 
     Attributes:
@@ -81,7 +81,7 @@ class SentencePairs(_PairSettings):
 
 
 @dataclasses.dataclass(frozen=True)
-class SentenceOrder(_PairSettings):
+class SentenceOrder(PairSettings):
     """ALBERT's pairs: two runs of a document that follow each other (0), or swapped (1).
 
     A chunk of one sentence takes a random other document as B, with label 1, as published.
@@ -95,7 +95,7 @@ class SentenceOrder(_PairSettings):
 
 
 @dataclasses.dataclass(frozen=True)
-class SentenceDistance(_PairSettings):
+class SentenceDistance(PairSettings):
     """ERNIE 2.0's pairs: B follows A (0), is elsewhere in the document (1), in another one (2).
 
     The three are equally likely. The rest is decided here, as it was not published: chunks and
@@ -116,12 +116,12 @@ class SentenceDistance(_PairSettings):
         return _SentenceDistance(self._checked(split), layout, seed, self)
 
 
-class _PairPlan(ChunkPlan):
+class PairPlan(ChunkPlan):
     """BERT's chunker; a chunk's A is [first, middle) and its B, if real, [middle, end)."""
 
     segments = 2
 
-    def __init__(self, split: Split, layout: Layout, seed: int, settings: _PairSettings):
+    def __init__(self, split: Split, layout: Layout, seed: int, settings: PairSettings):
         super().__init__(split, seed, settings.dupe_factor)
         self._short_seq_prob = settings.short_seq_prob
         self._max_tokens = layout.room(self.segments)
@@ -187,7 +187,7 @@ class _PairPlan(ChunkPlan):
         )
 
 
-class _Single(_PairPlan):
+class _Single(PairPlan):
     segments = 1
 
     def _following(
@@ -204,7 +204,7 @@ class _Single(_PairPlan):
         return Examples.of_segments(chunks.seeds, (start + front,), (length - cut,))
 
 
-class _NextSentence(_PairPlan):
+class _NextSentence(PairPlan):
     def _is_random(self, first: np.ndarray, end: np.ndarray, seeds: np.ndarray) -> np.ndarray:
         return (end - first == 1) | (uniform(fold(seeds, key_of("random b"))) < 0.5)
 
@@ -227,7 +227,7 @@ class _NextSentence(_PairPlan):
         return self._pair(chunks, a, b, is_random)
 
 
-class _SentenceOrder(_PairPlan):
+class _SentenceOrder(PairPlan):
     def _following(
         self, first: np.ndarray, document: np.ndarray, keys: np.ndarray, seeds: np.ndarray
     ) -> np.ndarray:
@@ -249,7 +249,7 @@ class _SentenceOrder(_PairPlan):
         return self._pair(chunks, a, b, alone | swap)
 
 
-class _SentenceDistance(_PairPlan):
+class _SentenceDistance(PairPlan):
     def _classes(
         self,
         first: np.ndarray,
