@@ -241,9 +241,19 @@ def config_json(run: Run, family: Family, architecture: str, dtype: str) -> dict
     said = {key: ids[key] for key in ("pad_token_id", "bos_token_id", "eos_token_id")}
     more = {key: ids[key] for key in ("cls_token_id", "sep_token_id", "mask_token_id")}
     more = {key: value for key, value in more.items() if value is not None}
+    more |= _languages(run)
     return {**names, **settings, **said, **more, "tie_word_embeddings": True} | {
         key: value for key, value in settings.items() if key == "tie_word_embeddings"
     }
+
+
+def _languages(run: Run) -> dict[str, Any]:
+    """Which row of XLM's table of languages is which."""
+    told = run.record["config"].get("data", {}).get("languages", "")
+    if not told or not run.config.languages:
+        return {}
+    named = dict(enumerate(told.split(",")))
+    return {"id2lang": named, "lang2id": {name: number for number, name in named.items()}}
 
 
 def write_weights(

@@ -1,6 +1,6 @@
 """The last page of a run: the model on all held-out documents, beside what counting scores."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import jax
 import numpy as np
@@ -35,25 +35,26 @@ def make_report(
 
     `compare`: whether this process makes the baselines, which takes one and no device.
     """
-    own = scores_on(inputs.held_out.evaluation_batches(), plan, state)
+    step = plan.compiled_evaluation_step()
+    own = scores_on(inputs.held_out.evaluation_batches(), step, plan, state)
     others = baseline_scores(plan, corpus, inputs) if compare else {}
     if isinstance(plan.objective, Electra):
         own["disc_auc"] = discriminator_area(plan, inputs, state)
         others["majority"] = {"disc_accuracy": 1.0 - own["replaced"], "disc_auc": 0.5}
-    scores = {"this model": own, **others, **scores_of_parts(plan, inputs, state)}
+    scores = {"this model": own, **others}
     if compare:
         scores = {name: each | inputs.text_measures(each) for name, each in scores.items()}
+    scores |= scores_of_parts(step, plan, inputs, state)
     fills = plan.objective.fills_blanks and inputs.held_out.form.masking.shows_mask
     filled = fill_held_out_blanks(plan, corpus, inputs, state) if fills else []
     return Report(int(jax.device_get(state.step)), scores, filled)
 
 
 def scores_on(
-    batches: Iterable[Mapping[str, np.ndarray]], plan: Experiment, state: TrainState
+    batches: Iterable[Mapping[str, np.ndarray]], step: Callable, plan: Experiment, state: TrainState
 ) -> dict[str, float]:
-    """What the model scores on these batches."""
-    step = handing_on(plan.compiled_evaluation_step(), plan.fresh_carried())
-    return evaluate(step, state.params, batches, plan.place)
+    """What the model scores on these batches by `step`, the compiled evaluation."""
+    return evaluate(handing_on(step, plan.fresh_carried()), state.params, batches, plan.place)
 
 
 def baseline_scores(
@@ -79,7 +80,7 @@ def baseline_scores(
 
 
 def scores_of_parts(
-    plan: Experiment, inputs: Inputs, state: TrainState
+    step: Callable, plan: Experiment, inputs: Inputs, state: TrainState
 ) -> dict[str, dict[str, float]]:
     """What the model scores on each task alone, and on translations with neither side seeing the
     other: the same targets, so that the difference is what the translation tells."""
@@ -89,13 +90,13 @@ def scores_of_parts(
         whole = (filled(batch, inputs.held_out.spec) for batch in task.evaluation_batches())
         called = f"this model{name and f', {name}'}"
         if name:
-            found[called] = scores_on(whole, plan, state)
+            found[called] = scores_on(whole, step, plan, state)
         if task.config.plan["name"] == "translation" and told_apart:
             apart = (
                 {**filled(batch, inputs.held_out.spec), "segment_ids": sides_apart(batch)}
                 for batch in task.evaluation_batches()
             )
-            found[f"{called}, translation not seen"] = scores_on(apart, plan, state)
+            found[f"{called}, translation not seen"] = scores_on(apart, step, plan, state)
     return found
 
 

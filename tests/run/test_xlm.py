@@ -120,6 +120,7 @@ def test_transformers_says_the_same(runs, demo, tmp_path):
     batch |= {"token_types": 0 * tokens_BL, "languages": tokens_BL % 3}
     batch["masked_positions"] = np.broadcast_to(np.arange(11), (3, 11))
     if opened.config.languages:
+        assert found.config.lang2id == {"de": 0, "en": 1, "fr": 2}
         given["langs"] = torch.from_numpy(batch["languages"].astype(np.int64))
     bound = module.bind({"params": params})
     if isinstance(module, Clm):
