@@ -5,7 +5,7 @@
 --vectors=FILE   a text file of word vectors tells it instead: word2vec's, GloVe's, Tencent's
 --out=FILE       the table to make, for --config.data.masking.words=FILE
 --words=N        how many words get vectors, or are read of the file, whose first are frequent
---show=N         prints so many words and their similar ones (default 10)
+--show=A,B,...   prints the similar words of these
 Of vectors from the store's text:
 --tokens=N       how much of it is read
 --least_count=N  how often a word has to be there
@@ -15,13 +15,13 @@ Of vectors from the store's text:
 
 from collections.abc import Sequence
 
-import numpy as np
 from absl import flags
 from etils import epath
 
 from plmjax import cli
 from plmjax.data.maskings import SimilarWords
 from plmjax.data.preparation import open_prepared
+from plmjax.data.segmenters import has_han
 from plmjax.data.similar_word_tables import save_whole, table_from_text, table_from_vectors
 from plmjax.data.tokenizers import Tokenizer
 from plmjax.data.word_vectors import VectorSettings
@@ -36,7 +36,7 @@ _LEAST_COUNT = flags.DEFINE_integer("least_count", _DEFAULTS.least_count, "How o
 _WINDOW = flags.DEFINE_integer("window", _DEFAULTS.window, "Words to each side.")
 _WIDTH = flags.DEFINE_integer("width", _DEFAULTS.width, "Numbers of a vector.")
 _TOKENS = flags.DEFINE_integer("tokens", _DEFAULTS.most_tokens, "Tokens of text that are read.")
-_SHOW = flags.DEFINE_integer("show", 10, "Words that are printed.", lower_bound=0)
+_SHOW = flags.DEFINE_list("show", [], "Words whose similar ones are printed.")
 
 _OF_VECTORS = 200_000  # words of a file
 
@@ -56,9 +56,8 @@ def main(_: Sequence[str]) -> int:
         words = _WORDS.value or _DEFAULTS.most_words
         table = table_from_text(corpus, VectorSettings(_TOKENS.value, words, *numbers))
     save_whole(table, out)
-    counts = sum(split.token_counts for split in corpus.train.values())
-    for word, other in shown(table, corpus.tokenizer, counts, _SHOW.value):
-        print(f"{word}: {other}")
+    for word in _SHOW.value:
+        print(f"{word}: {similar(word, table, corpus.tokenizer)}")
     trained = "" if out == corpus.similar_words else f" --config.data.masking.words={out}"
     print(
         f"{out}: similar words for {len(table.hashes_K):,};"
@@ -68,19 +67,14 @@ def main(_: Sequence[str]) -> int:
     return 0
 
 
-def shown(
-    table: SimilarWords, tokenizer: Tokenizer, counts_V: np.ndarray, most: int
-) -> list[tuple[str, str]]:
-    """Some words and their similar ones as text: the longer half of those of frequent tokens.
-
-    `counts_V`: int64, how often each token stands in the text.
-    """
-    is_token_KT = table.words_KT >= 0
-    rarest_K = np.where(is_token_KT, counts_V[table.words_KT], counts_V.max()).min(axis=1)
-    is_long_K = is_token_KT.sum(axis=1) > 1
-    chosen = np.lexsort((-rarest_K, ~is_long_K))[:most]
-    pairs = ((table.words_KT[row], table.similar_KT[row]) for row in chosen)
-    return [tuple(tokenizer.decode(ids[ids >= 0]) for ids in pair) for pair in pairs]
+def similar(word: str, table: SimilarWords, tokenizer: Tokenizer) -> str:
+    """The word that the table has for a word, as text."""
+    (ids,) = tokenizer.encode_batch([word])
+    other = table.similar_to(ids)
+    if other is None:
+        return "not in the table"
+    text = tokenizer.decode(other)
+    return text.replace(" ", "") if has_han(text) else text
 
 
 if __name__ == "__main__":

@@ -57,6 +57,13 @@ class SimilarWords:
             ) from None
         return cls(**values | {"vocab_size": int(values["vocab_size"])})
 
+    def similar_to(self, word: np.ndarray) -> np.ndarray | None:
+        """The similar word of a word of these ids; None where the table has none."""
+        found = np.flatnonzero((self.words_KT == _padded([word[:MOST_TOKENS]])).all(axis=1))
+        if len(word) > MOST_TOKENS or not len(found):
+            return None
+        return self.similar_KT[found[0], : len(word)]
+
     @classmethod
     def stand_in(cls, vocab_size: int) -> "SimilarWords":
         """What stands for a table that is still to be made, so that a run can be checked before."""
