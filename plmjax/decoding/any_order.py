@@ -220,12 +220,17 @@ def filled(
     mask_BL, order_BS, numbers_B3 = (batch[key] for key in ("attention_mask", "order", "numbers"))
     rows, length = mask_BL.shape
     keys_B = row_keys(*numbers_B3.T) if switches.sample else None
+    # What stands in the template has the lowest rank; blanks of a step do not know of each other.
+    steps_S = 1 + jnp.arange(order_BS.shape[1]) // width
+    ranks_BL = (
+        jnp.zeros_like(mask_BL).at[jnp.arange(rows)[:, None], order_BS].set(steps_S, mode="drop")
+    )
 
     def step(number: jax.Array, texts: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         tokens_BL, logprobs_BS = texts
         places_BT = jax.lax.dynamic_slice_in_dim(order_BS, number * width, width, axis=1)
         inside_BT = jnp.minimum(places_BT, length - 1)
-        logits_BTV = blanks_logits(objective, params, tokens_BL, mask_BL, inside_BT)
+        logits_BTV = blanks_logits(objective, params, tokens_BL, mask_BL, inside_BT, ranks_BL)
         seen_BV = None
         if values.repetition_penalty is not None:
             seen_BV = tokens_in(tokens_BL, mask_BL, logits_BTV.shape[-1])

@@ -159,7 +159,8 @@ class Scorer:
         """The log-likelihood of whole texts in an order, by a masked language model.
 
         Each token is told from those before it in the order, all others being masked (PMLM, Liao et
-        al. 2020); this is not the pseudo-log-likelihood of `cloze`.
+        al. 2020); this is not the pseudo-log-likelihood of `cloze`. XLNet tells all of them at
+        once: also what it makes of a token knows only of those before that one.
 
         Args:
           texts: ids without special ones, and a permutation of their places; in its order stand the
@@ -213,11 +214,25 @@ class Scorer:
     def _uncovered(self, text: Tokens, order: Sequence[int]) -> list["_Row"]:
         self._check(text)
         left, right = self.frame
+        if self._reads_ranks:
+            ranks = np.zeros(len(left) + len(text) + len(right), np.int32)
+            places = len(left) + np.asarray(order)
+            ranks[places] = 1 + np.arange(len(text))
+            targets = [text[place] for place in order]
+            return [_Row([*left, *text, *right], places, targets, ranks=ranks)]
         shown, rows = [*left, *[self.mask] * len(text), *right], []
         for place in order:
             rows.append(_Row(tuple(shown), [len(left) + place], [text[place]]))
             shown[len(left) + place] = text[place]
         return rows
+
+    @property
+    def _reads_ranks(self) -> bool:
+        return "ranks" in self.objective.batch_keys()
+
+    def _ranks(self, row: "_Row") -> Sequence[int]:
+        """Of each token; those that are hidden by a mask come last, and none sees another."""
+        return row.ranks if len(row.ranks) else [int(token == self.mask) for token in row.tokens]
 
     def _check(self, text: Tokens) -> None:
         # What is read besides: of the last token nothing but by what fills in a blank.
@@ -291,6 +306,9 @@ class Scorer:
         if source:
             padded = _padded([row.source for row in rows], size, source, self.pad)
             batch |= {f"source_{key}": array for key, array in padded.items()}
+        if self._reads_ranks:
+            ranks = [self._ranks(row) for row in rows]
+            batch["ranks"] = _padded(ranks, size, length, 0)["tokens"]
         for key in ("places", "targets"):
             some = [list(getattr(row, key)) for row in rows]
             batch[key] = _padded(some, size, slots, 0)["tokens"]
@@ -310,13 +328,17 @@ class Scorer:
 
 @dataclasses.dataclass(frozen=True)
 class _Row:
-    """One row of a batch: at `places` of `tokens` the model is asked for `targets`."""
+    """One row of a batch: at `places` of `tokens` the model is asked for `targets`.
+
+    ranks: of each token, where not only masks hide tokens.
+    """
 
     tokens: Tokens
     places: Sequence[int]
     targets: Tokens
     source: Tokens = ()
     cut: int = 0
+    ranks: Tokens = ()
 
 
 def bucket(length: int, longest: int, least: int = 32) -> int:

@@ -1,7 +1,8 @@
 """What a model says of given tokens, by one forward pass: for what is compiled.
 
 Each takes the bound objective and a batch, `tokens`, `attention_mask` int [B, L], `places`,
-`targets` int [B, M], and with a source `source_tokens`, `source_attention_mask` int [B, S].
+`targets` int [B, M], and with a source `source_tokens`, `source_attention_mask` int [B, S]. Of an
+objective that reads `ranks`, int [B, L], a token is told from those of lower ranks.
 """
 
 from collections.abc import Mapping
@@ -42,7 +43,8 @@ def _of_hidden(
 
 def encoder(objective: nn.Module, batch: Batch) -> tuple[jax.Array, jax.Array]:
     """Of `targets` at `places`, by a model that fills in blanks."""
-    asked = _as_read(objective, batch["tokens"], batch["attention_mask"], batch["places"])
+    given = (batch[key] for key in ("tokens", "attention_mask", "places"))
+    asked = _as_read(objective, *given, batch.get("ranks"))
     return told_of(objective.masked_logits(asked), batch["targets"])
 
 
@@ -52,6 +54,7 @@ def blanks_logits(
     tokens_BL: jax.Array,
     mask_BL: jax.Array,
     places_BM: jax.Array,
+    ranks_BL: jax.Array | None = None,
 ) -> jax.Array:
     """What a model that fills in blanks says of places of single texts: float32 [B, M, V].
 
@@ -59,22 +62,28 @@ def blanks_logits(
       objective: with `masked_logits`. params: its.
       tokens_BL: int ids. mask_BL: int, 0 for padding.
       places_BM: int.
+      ranks_BL: int, the place of each token in an order; for objectives that read it.
     """
-    asked = _as_read(objective, tokens_BL, mask_BL, places_BM)
+    asked = _as_read(objective, tokens_BL, mask_BL, places_BM, ranks_BL)
     return objective.apply({"params": params}, asked, method="masked_logits")
 
 
 def _as_read(
-    objective: nn.Module, tokens_BL: jax.Array, mask_BL: jax.Array, places_BM: jax.Array
+    objective: nn.Module,
+    tokens_BL: jax.Array,
+    mask_BL: jax.Array,
+    places_BM: jax.Array,
+    ranks_BL: jax.Array | None,
 ) -> Batch:
     """What an objective reads to say something of places."""
     zeros_BL = jnp.zeros_like(tokens_BL)
-    known: Mapping[str, jax.Array] = {
+    known: Mapping[str, jax.Array | None] = {
         "tokens": tokens_BL,
         "attention_mask": mask_BL,
         "token_types": zeros_BL,
         "languages": zeros_BL,
         "masked_positions": places_BM,
+        "ranks": ranks_BL,
     }
     keys = objective.batch_keys()
     return {key: array for key, array in known.items() if key in keys}

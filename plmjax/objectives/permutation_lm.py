@@ -32,8 +32,8 @@ class PermutationLM(nn.Module):
     predicts: ClassVar[str] = "plm"
     """The term that predicts tokens."""
 
-    fills_blanks: ClassVar[bool] = False
-    """Whether there are `masked_logits`."""
+    fills_blanks: ClassVar[bool] = True
+    """Whether there are `masked_logits`: what stands in a blank is hidden by its rank."""
 
     monitor: ClassVar[str] = "plm_loss"
     """The metric by which the best checkpoint is chosen; smaller is better."""
@@ -77,6 +77,20 @@ class PermutationLM(nn.Module):
             where a slot is unused. Where rows run backwards, `backward` int [B].
           train: whether dropout is on, and for which rows; needs the rng `dropout`.
         """
+        logits_BTV = self._logits(batch, train)
+        loss, accuracy = cross_entropy(logits_BTV, batch["masked_targets"], batch["masked_weights"])
+        return Loss({"plm": loss}, {"plm_accuracy": accuracy})
+
+    def masked_logits(self, batch: Batch) -> jax.Array:
+        """Logits at `masked_positions` from what has a lower rank: float32 [B, T, V], V padded.
+
+        Args:
+          batch: as of a call, without targets and weights. The tokens at places whose rank is not
+            below that of any position, such as blanks, may be any.
+        """
+        return self._logits(batch, train=False)
+
+    def _logits(self, batch: Batch, train: Train) -> jax.Array:
         output = self.backbone(
             batch["tokens"],
             batch["token_types"],
@@ -86,9 +100,7 @@ class PermutationLM(nn.Module):
             backward_B=batch.get("backward"),
             train=train,
         )
-        logits_BTV = self.lm_head(output.query_BTD, self.backbone.token_table)
-        loss, accuracy = cross_entropy(logits_BTV, batch["masked_targets"], batch["masked_weights"])
-        return Loss({"plm": loss}, {"plm_accuracy": accuracy})
+        return self.lm_head(output.query_BTD, self.backbone.token_table)
 
     @nn.nowrap
     def forward_flops(self, spec: Spec) -> float:

@@ -117,7 +117,7 @@ class PermutationTargets:
             return self._marked(features, halves, slots_M)
 
         spec = mlm_spec(seq_len, slots_M)
-        return BoundMasking(seq_len, spec | {"ranks": spec["tokens"]}, mark)
+        return BoundMasking(seq_len, spec | {"ranks": spec["tokens"]}, mark, shows_mask=False)
 
     def _halves(self, goal: int, seq_len: int) -> tuple[_Half, ...]:
         """The parts of a row.
