@@ -15,15 +15,15 @@ Published: 30 % of the tokens masked (80/10/10), packed documents, which do not 
 to 4,608 rows over 50 billion tokens (large: 448 to 4,928 over 10), a rate that rises over 3 billion
 (2) to 8e-4 (5e-4) and stays; then 250 billion in rows of 8,192, base 160,000 in the global layers,
 at 3e-4 (5e-5), and 50 billion more in which the rate falls as 1 - sqrt(t); dropout 0.1 behind
-attention, no clipping of the gradient (the paper's section 2.2 and appendix A; code and a command
-in AnswerDotAI/ModernBERT). Large went on at 5e-5 after 900 billion tokens and began with base's
-weights, tiled; neither is here, nor are the mixtures of text, which were not published.
+attention, StableAdamW with betas 0.9 and 0.98 and eps 1e-6, no clipping (the paper's section 2.2
+and appendix A; code and a command in AnswerDotAI/ModernBERT). Large went on at 5e-5 after 900
+billion tokens and began with base's weights, tiled; neither is here, nor are the mixtures of text,
+which were not published.
 Conflicting: the paper has 72 (large 77 and 78) rows of 8,192, which is taken as of each of its 8
 GPUs, the same tokens a step as before; 640 here for large's 616 and 624, which 64 chips do not
 divide.
-Ours: AdamW with the gradient clipped at 1 in place of StableAdamW, which clips each tensor's
-update; its decay of 1e-5 does not go with the rate, so here it is that over the rate. Masks spare
-special tokens, there they do not. The tokenizer is a byte-level BPE of the same size.
+Ours: masks spare special tokens, there they do not; the tokenizer is a byte-level BPE of the same
+size. StableAdamW's decay of 1e-5 there is of a step at the full rate, so here it is that over it.
 
 Meant for 64 chips, TPU v4:4x4x4: data parallel, the batch in `accumulate` parts.
 """
@@ -39,7 +39,7 @@ from plmjax.train.optimizers import NORMS_AND_BIASES
 
 BILLION = 10**9
 DECAY = 1e-5
-"""Of the weights, each step."""
+"""Of the weights, in a step at the full rate."""
 
 
 class Recipe(NamedTuple):
@@ -91,11 +91,12 @@ def _published(config, recipe, stage):
     config.data.seq_len = 1024 if short else 8192
     config.data.batch_size = recipe.rows if short else recipe.long_rows
 
-    config.optimizer.name = "adamw"
+    config.optimizer.name = "stable_adamw"
     config.optimizer.learning_rate = recipe.rate if short else recipe.long_rate
     config.optimizer.b2 = 0.98
     config.optimizer.weight_decay = DECAY / config.optimizer.learning_rate
     config.optimizer.exclude_from_decay = NORMS_AND_BIASES
+    config.optimizer.clip_norm = 0.0
 
     config.train.accumulate = recipe.accumulate if short else recipe.long_accumulate
     ramp = RampConfig()

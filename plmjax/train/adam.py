@@ -157,6 +157,30 @@ def nvidia_lamb(
     return optax.GradientTransformation(moments.init, update)
 
 
+def stable_adamw(
+    moments: Moments, layer_axes: Any, decayed: Any, *, eps: float, weight_decay: float
+) -> optax.GradientTransformation:
+    """AdamW whose step, decay and all, is shorter where a gradient is beyond what v expects.
+
+    Each layer's step is divided by the root mean square of g/sqrt(v) where that is above 1, v being
+    at least eps**2 there. Source: Wortsman et al. 2023, Algorithm 2, as in torch-optimi.
+    """
+
+    def step(axes, decay, grad, m, v, param):
+        update = m / (jnp.sqrt(v) + eps)
+        if decay:
+            update += weight_decay * param
+        squares = jnp.square(grad) / jnp.maximum(v, eps**2)
+        rms = jnp.sqrt(jnp.mean(squares, axis=within_layers(grad, axes), keepdims=True))
+        return update / jnp.maximum(1.0, rms)
+
+    def update(grads, state, params):
+        m, v, state = moments.update(grads, state)
+        return map_layers(step, layer_axes, decayed, grads, m, v, params), state
+
+    return optax.GradientTransformation(moments.init, update)
+
+
 def map_layers(fn: Callable[..., Any], layer_axes: Any, *trees: Any) -> Any:
     """jax.tree.map over a tree of tuples of axes and trees of arrays of its structure."""
     return jax.tree.map(fn, layer_axes, *trees, is_leaf=lambda leaf: isinstance(leaf, tuple))

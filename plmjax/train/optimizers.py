@@ -30,6 +30,9 @@ class OptimizerConfig:
         moments; every parameter decays. Torch's own eps is 1e-8 and Google's 1e-6.
       `adamw_google`: google-research/bert optimization.py, also ALBERT's, ELECTRA's and XLNet's.
         No bias correction; m/(sqrt(v)+eps); norms and biases do not decay.
+      `stable_adamw`: Wortsman et al. 2023 (arXiv 2304.13013), Algorithm 2, as torch-optimi has it:
+        `adamw` whose step is divided by the root mean square of g/sqrt(v) where that is above 1,
+        layer by layer, in place of clipping. ModernBERT's: `clip_norm` 0, norms exempt from decay.
       `lamb`: You et al. 2020 (arXiv 1904.00962), Algorithm 2, with phi(z) = z; equals optax.lamb.
         Bias correction; every parameter decays and is adapted by |w|/|update|. NVIDIA's current
         code is this with `exclude_from_decay` set to norms and biases.
@@ -115,6 +118,7 @@ class Variant:
     exclude_from_trust: str = ""
     max_trust: float = math.inf
     nvidia_norm: bool = False
+    stable: bool = False
     factors: bool = False
 
 
@@ -122,6 +126,7 @@ VARIANTS: Mapping[str, Variant] = types.MappingProxyType(
     {
         "adamw": Variant(True, "", adapts=False),
         "adamw_google": Variant(False, NORMS_AND_BIASES, adapts=False),
+        "stable_adamw": Variant(True, "", adapts=False, stable=True),
         "lamb": Variant(True, ""),
         "lamb_google": Variant(False, NORMS_AND_BIASES, exclude_from_trust=NORMS_AND_BIASES),
         "lamb_nvidia": Variant(True, NORMS_AND_BIASES, max_trust=10.0, nvidia_norm=True),
@@ -173,6 +178,8 @@ def build(
     if variant.nvidia_norm:
         numbers = {"eps": config.eps, "max_trust": variant.max_trust, **decay}
         steps = [adam.nvidia_lamb(moments, layer_axes, decayed, adapted, **numbers)]
+    elif variant.stable:
+        steps = [adam.stable_adamw(moments, layer_axes, decayed, eps=config.eps, **decay)]
     else:
         steps = [
             adam.scale_by_adam(moments, config.eps),

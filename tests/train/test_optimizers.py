@@ -106,6 +106,14 @@ def lamb_nvidia(w, g, m, v, t, decays, decay, eps):
     return ratio * (update + decay * w if decays else update)
 
 
+def stable_adamw(w, g, m, v, t, decays, decay, eps):
+    """torch-optimi's, as AnswerDotAI/ModernBERT src/optimizer.py has it; all decays."""
+    del decays
+    mm, vv = m / (1 - 0.9**t), v / (1 - 0.999**t)
+    rms = np.sqrt(np.mean(g**2 / np.maximum(vv, eps**2)))
+    return (mm / (np.sqrt(vv) + eps) + decay * w) / max(1.0, rms)
+
+
 def adamw_google(w, g, m, v, t, decays, decay, eps):
     """google-research/bert optimization.py."""
     del g, t
@@ -142,6 +150,7 @@ def worst_deviation(ours, theirs, label):
         ("lamb_google", lamb_google),
         ("lamb_nvidia", lamb_nvidia),
         ("adamw_google", adamw_google),
+        ("stable_adamw", stable_adamw),
     ],
 )
 def test_equals_the_published_arithmetic_at_every_step(name, rule):
@@ -163,7 +172,7 @@ def test_the_variants_differ():
                 params,
                 lambda t: nested(gradients(flat, t)),
                 unstacked(params),
-                steps=5,
+                steps=25,
             )
         )[-1]
         for name in VARIANTS
@@ -274,6 +283,7 @@ PATHS = {
     ("name", "decay", "trust"),
     [
         ("adamw", "all", "none"),
+        ("stable_adamw", "all", "none"),
         ("adamw_google", "kernels", "none"),
         ("lamb", "all", "all"),
         ("lamb_google", "kernels", "kernels"),
