@@ -5,7 +5,9 @@
       --segmenter=rjieba --phrases=FILE --entities=FILE --source='wiki=text:/data/*.txt'
   python -m plmjax.main --config=configs/ernie.py:base --config.corpus.store=STORE
 
-The argument is base or demo: a small one on a Chinese newspaper whose names are marked.
+The argument is base or demo: a small one on a Chinese newspaper whose names are marked. With
+base,dialogues=true batches of dialogues take turns with those of text; the store has a source of
+each, called `dialogues`, made by --source='dialogues=jsonl[field=turns]:/data/*.jsonl', and `text`.
 
 Published: BERT-base with 18,000 tokens (characters), 513 positions, ReLU and an epsilon of 1e-5;
 three stages of masking one after the other, of characters, of phrases, of named entities, 15 % of
@@ -13,26 +15,30 @@ the units, 80/10/10 token by token; next sentences (the paper and PaddlePaddle/E
 8,192 tokens each, Adam with bias correction, rate 1e-4 after 5,000 steps of warm-up, linear decay
 over 1M steps, weight decay 0.01, clipping at 1 (the repository's script); 128 tokens a row.
 Left open: how long each stage is (a third of the run here), what finds phrases and names
-(--segmenter, --phrases and --entities here; where a dictionary has no entry, a word is the unit),
-how dialogues alternate with text. What differs: which words are masked is drawn for each example
+(--segmenter, --phrases and --entities here; where a dictionary has no entry, a word is the unit);
+of the dialogues all that `plmjax.data.plans.dialogue` says, and how often their turn comes (every
+second batch here). What differs: which words are masked is drawn for each example
 and not for each file; a random second sentence is one of another document and not of a buffer of
 1,000 pairs; its label is 1, as in BERT and transformers, and 0 in the original.
 
 Meant for 64 chips, TPU v4:4x4x4: data parallel.
 """
 
-from plmjax.data.batch_form import masking_config
+from plmjax.data.batch_form import masking_config, plan_config
 from plmjax.demo import CHINESE, small
 from plmjax.experiment import default_config
+from plmjax.families import objective_config
 from plmjax.settings import choose, parse_argument
 
 
 def get_config(argument=None):
-    size = parse_argument(argument, "size", size="base").size
-    if size == "demo":
-        return demo()
-    choose(size, {"base": (), "demo": ()}, "the size")
+    given = parse_argument(argument, "size", size="base", dialogues=False)
+    choose(given.size, {"base": (), "demo": ()}, "the size")
     config = knowledge()
+    if given.dialogues:
+        config = with_dialogues(config)
+    if given.size == "demo":
+        return demo(config)
     config.model.dtype = "bfloat16"
 
     config.data.seq_len = 128
@@ -62,9 +68,20 @@ def knowledge():
     return config
 
 
-def demo():
+def with_dialogues(config):
+    """Batches of text and of dialogues in turn, both with the masks of the stage."""
+    config.objective = objective_config("multi_task")
+    config.model.token_types = 4  # two segments, two roles
+    config.data.plan = plan_config("multi_task", tasks="pairs:1,dialogue:0")
+    config.data.tasks.text = {"sources": "text"}
+    talk = {"tasks": "pairs:0,dialogue:1"}
+    config.data.tasks.dialogues = {"sources": "dialogues", "plan": talk}
+    return config
+
+
+def demo(config):
     """As configs/quickstart.py, in Chinese."""
-    config = small(knowledge(), CHINESE)
+    config = small(config, CHINESE)
     config.corpus.entities = CHINESE
     config.data.masking.mask_rate = 0.3
     published = {"unit": "entity", "mask_rate": 0.15}

@@ -28,7 +28,7 @@ ARGUMENTS = {
         "demo,masking=ngram",
     ],
     "compare.py": ["tokens", "tokens,test=spans", "electra,tuned=order"],
-    "ernie.py": ["base", "demo"],
+    "ernie.py": ["base", "base,dialogues=true", "demo"],
     "ernie2.py": ["base-en", "large-en", "base-zh", "demo"],
     "electra.py": ["small", "base", "large", "demo"],
     "gpt_demo.py": ["english", "chinese"],

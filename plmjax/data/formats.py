@@ -11,6 +11,7 @@ from etils import epath
 
 from plmjax.data import tables
 from plmjax.data.cleaning import Document
+from plmjax.data.dialogues import turns_of
 from plmjax.data.files import is_blank, lines, opened, text_bytes
 from plmjax.data.samples import SAMPLES
 from plmjax.errors import UserError
@@ -189,8 +190,17 @@ def _of_sample(reading: Reading) -> Iterator[Document]:
 def _of_record(reading: Reading, record: Any, place: str) -> Iterator[Document]:
     names = _fields(reading.unit)
     texts = []
-    for name in names:
-        value = _value(record, name)
+    values = [_value(record, name) for name in names]
+    is_dialogue = len(names) == 1 and isinstance(values[0], list)
+    if is_dialogue:
+        try:
+            values = turns_of(values[0])
+        except ValueError as error:
+            raise UserError(f"{place}: the field '{names[0]}' is no dialogue: {error}") from None
+        names = names * len(values)
+    elif len(names) == 3 and isinstance(values[2], int):
+        values[2] = str(values[2])
+    for name, value in zip(names, values, strict=True):
         if isinstance(value, bytes):
             value = reading.decoded(value, 0)
             if value is None:
@@ -214,17 +224,20 @@ def _of_record(reading: Reading, record: Any, place: str) -> Iterator[Document]:
         texts.append(value)
     field = dict(reading.unit.options).get("language_field")
     language = str(_value(record, field) or "") if field else ""
-    if len(names) == 2:
-        yield Document(texts, whole=True, language=language)
-    else:
+    if len(names) == 1 and not is_dialogue:
         yield Document(texts[0].split("\n"), language=language)
+    elif texts:
+        yield Document(texts, whole=True, language=language)
 
 
 def _fields(unit: Unit) -> list[str]:
     given = dict(unit.options).get("field", "text")
     names = given.split("+")
-    if len(names) > 2 or not all(names):
-        raise UserError(f"field={given}; give one field, or two for translation pairs: en+zh")
+    if len(names) > 3 or not all(names):
+        raise UserError(
+            f"field={given}; give one field, two for translation pairs: en+zh, or three for"
+            " labelled pairs: query+title+label"
+        )
     return names
 
 

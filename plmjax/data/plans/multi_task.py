@@ -12,10 +12,12 @@ from plmjax.data.counter_random import key_of
 from plmjax.data.flags import CAPITAL
 from plmjax.data.mixing import Schedule
 from plmjax.data.plans.base import Plan
+from plmjax.data.plans.dialogue import Dialogue
 from plmjax.data.plans.discourse import MARKERS, Discourse
 from plmjax.data.plans.examples import Examples, Split
 from plmjax.data.plans.layout import PAIR, Layout, make_layout
 from plmjax.data.plans.pairs import SentenceDistance, SentencePairs
+from plmjax.data.plans.relevance import Relevance
 from plmjax.data.plans.reordering import SentenceReordering
 from plmjax.data.plans.task_layout import TaskLayout
 from plmjax.data.tokenizers import Tokenizer
@@ -52,7 +54,11 @@ class MultiTask:
     reordering: see `SentenceReordering`.
     distance: see `SentenceDistance`.
     discourse: see `Discourse`.
-    And `pairs`, BERT's next sentence, see `SentencePairs`.
+    relevance: see `Relevance`.
+    And of ERNIE 1.0 `pairs`, BERT's next sentence, see `SentencePairs`, and `dialogue`, see
+    `Dialogue`. What is made of other documents than the rest, as dialogues and relevance are, has
+    batches of its own: a task of `config.data.tasks` with its sources, in which this plan has
+    another mixture.
 
     Continual multi-task learning is a phase for each stage, in which `tasks` has other weights; a
     task that has not joined yet has the weight 0. See `plmjax.data.continual`.
@@ -107,7 +113,9 @@ class MultiTask:
             "reordering": SentenceReordering(self.short_seq_prob, most_segments=self.most_segments),
             "distance": SentenceDistance(self.short_seq_prob),
             "discourse": Discourse(self.markers),
+            "relevance": Relevance(),
             "pairs": SentencePairs(self.short_seq_prob),
+            "dialogue": Dialogue(),
         }
         return {name: known[name] for name in self.weights}
 
@@ -145,7 +153,12 @@ class MultiTask:
         return TaskPlan(plans, weights, list(self.weights))
 
 
-_NAMES = dict.fromkeys(("knowledge", *OF_TOKENS, "reordering", "distance", "discourse", "pairs"))
+_NAMES = dict.fromkeys(
+    (
+        *("knowledge", *OF_TOKENS, "reordering", "distance", "discourse", "relevance"),
+        *("pairs", "dialogue"),
+    )
+)
 
 
 @dataclasses.dataclass(frozen=True)
