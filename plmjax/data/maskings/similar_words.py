@@ -181,6 +181,7 @@ def nearest_words(
     lengths_K = np.array([len(row) for row in ids])
     known_K = np.linalg.norm(vectors_KD, axis=1) > 0
     vectors_KD = vectors_KD / np.maximum(np.linalg.norm(vectors_KD, axis=1, keepdims=True), 1e-12)
+    vectors_KD = vectors_KD.astype(np.float32)
     own, other = [], []
     for length in range(1, MOST_TOKENS + 1):
         rows = _first_of_each(ids, np.flatnonzero((lengths_K == length) & known_K))
