@@ -6,7 +6,9 @@
   python -m plmjax.main --config=configs/ernie2.py:base-en --config.corpus.store=STORE
 
 The argument is base-en, large-en, base-zh or demo: a small one on the documentation on this
-machine.
+machine. With base-zh,relevance=true batches of the seventh task take turns with the others in the
+last stage; the store has a source of each, called `relevance`, made by
+--source='relevance=jsonl[field=query+title+label]:/data/*.jsonl', and `text`.
 
 Published: BERT's sizes with 4 token types, 16 task embeddings and an epsilon of 1e-5 (English
 30,522 tokens and GELU, Chinese 18,000 and ReLU); what each of the seven tasks predicts, of which
@@ -44,10 +46,13 @@ STEPS = 50_000
 
 
 def get_config(argument=None):
-    size = parse_argument(argument, "size", size="base-en").size
+    given = parse_argument(argument, "size", size="base-en", relevance=False)
+    size = given.size
     if size == "demo":
         return demo()
     preset, joining, rate = choose(size, SIZES | {"demo": ()}, "the size")
+    if given.relevance:
+        joining = (*joining[:-1], (*joining[-1], "relevance"))
     config = default_config("ernie", preset)
     config.corpus.vocab_size = config.model.vocab_size
     config.model.token_types, config.model.task_types = 4, 16
@@ -57,6 +62,8 @@ def get_config(argument=None):
     config.data.batch_size = 768
     budgets = {name: STEPS for group in joining for name in group}
     config = continual(config, joining, budgets)
+    if given.relevance:
+        config = with_relevance(config, joining, budgets)
     if size.endswith("zh"):
         config.data.plan.markers = CHINESE_MARKERS
 
@@ -84,6 +91,26 @@ def continual(config, joining, budgets):
     for number, stage in enumerate(later, 2):
         section = {"start": stage.start, "plan": {"tasks": weights_of(stage)}}
         config.phases[f"stage_{number}"] = section
+    return config
+
+
+def with_relevance(config, joining, budgets):
+    """Relevance in batches of its own, as its documents are others, with its share of the steps."""
+    config.data.sources = "text"
+    for section in (config.data, *config.phases.values()):
+        names = [word.partition(":") for word in section["plan"]["tasks"].split(",")]
+        mixture = (f"{name}:{0 if name == 'relevance' else steps}" for name, _, steps in names)
+        section["plan"]["tasks"] = ",".join(mixture)
+    steps = stages(joining, budgets)[-1].steps
+    alone = ",".join(f"{name}:{int(name == 'relevance')}" for name in steps)
+    others = sum(steps.values()) - steps["relevance"]
+    config.phases[f"stage_{len(joining)}"]["tasks"] = {
+        "text": {"sources": "text", "weight": others},
+        "relevance": {
+            **{"sources": "relevance", "weight": steps["relevance"]},
+            "plan": {"tasks": alone},
+        },
+    }
     return config
 
 

@@ -14,6 +14,7 @@ from plmjax.evals.ranking import area_under_roc
 from plmjax.evals.report import Report
 from plmjax.experiment import Experiment
 from plmjax.objectives.electra import Electra
+from plmjax.objectives.multi_task import MultiTask
 from plmjax.train.carried import handing_on
 from plmjax.train.state import TrainState
 from plmjax.training import Inputs
@@ -23,6 +24,9 @@ BASELINE_TOKENS = 50_000_000
 
 LONG_NGRAM_TOKENS = 20_000_000
 """How much of it those of five tokens count."""
+
+LABELLED_EXAMPLES = 16_384
+"""How many training examples are looked at to find each token's most frequent label."""
 
 BLANKS = 5
 """How many sentences with a word left out the report shows."""
@@ -70,6 +74,8 @@ def baseline_scores(
     scores = baselines.ngram_baselines(
         counts, batches, objective.neighbours, objective.predicts, labelled
     )
+    if isinstance(objective, MultiTask):
+        scores["unigram"] |= token_task_scores(plan, inputs, size)
     if inputs.text is not None:
         layout = inputs.held_out.form.layout
         mark = layout.tail[0] if layout.marks_documents and len(layout.tail) == 1 else None
@@ -77,6 +83,14 @@ def baseline_scores(
         model = KneserNey.of(*text, size, mark)
         scores |= kneser_ney_baseline(model, *inputs.text, objective.predicts)
     return scores
+
+
+def token_task_scores(plan: Experiment, inputs: Inputs, size: int) -> dict[str, float]:
+    """The accuracy, in tasks that give tokens a label, of each token's most frequent one."""
+    first, train = plan.phases[-1].first, inputs.phases[-1]
+    some = train.batches(first, first + max(1, LABELLED_EXAMPLES // train.local_size))
+    held_out = inputs.whole_held_out.evaluation_batches()
+    return baselines.token_majorities(some, held_out, plan.objective.told_by_token, size)
 
 
 def scores_of_parts(

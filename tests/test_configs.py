@@ -29,7 +29,7 @@ ARGUMENTS = {
     ],
     "compare.py": ["tokens", "tokens,test=spans", "electra,tuned=order"],
     "ernie.py": ["base", "base,dialogues=true", "demo"],
-    "ernie2.py": ["base-en", "large-en", "base-zh", "demo"],
+    "ernie2.py": ["base-en", "large-en", "base-zh", "base-zh,relevance=true", "demo"],
     "electra.py": ["small", "base", "large", "demo"],
     "gpt_demo.py": ["english", "chinese"],
     "gpt.py": [*gpt.PRESETS, "megatron-8b", "cpm-2.6b", "gpt2-small,seq_len=512"],

@@ -158,6 +158,35 @@ def ngram_baselines(
     return results
 
 
+def token_majorities(
+    training: Iterable[Mapping[str, np.ndarray]],
+    held_out: Iterable[Mapping[str, np.ndarray]],
+    told: Callable[[Mapping[str, np.ndarray]], Mapping[str, tuple[np.ndarray, np.ndarray]]],
+    vocab_size: int,
+) -> dict[str, float]:
+    """The accuracy of giving each token the label that it has most often in training batches.
+
+    Args:
+      training, held_out: batches as the objective reads them.
+      told: of an objective: by task the tokens that are asked about, and their labels, 0 or 1.
+      vocab_size: V.
+
+    Returns:
+      `{task}_accuracy` of each task; a token that training does not have is given 0.
+    """
+    ones_V: dict[str, np.ndarray] = {}
+    for batch in training:
+        for task, (tokens, labels) in told(batch).items():
+            votes_V = np.bincount(tokens, 2 * labels - 1, vocab_size)
+            ones_V[task] = ones_V.get(task, 0) + votes_V
+    right, total = collections.Counter(), collections.Counter()
+    for batch in held_out:
+        for task, (tokens, labels) in told(batch).items():
+            right[task] += int(((ones_V[task][tokens] > 0) == labels).sum())
+            total[task] += len(labels)
+    return {f"{task}_accuracy": right[task] / max(total[task], 1) for task in ones_V}
+
+
 def _majority(labels: np.ndarray, seen: np.ndarray) -> float:
     """The share of the most frequent label of each kind of what is seen; int arrays [n]."""
     right = sum(np.bincount(labels[seen == kind]).max() for kind in np.unique(seen))

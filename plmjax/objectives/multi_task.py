@@ -77,6 +77,22 @@ class MultiTask(BertPretraining):
             found[task.name] = np.asarray(labels)[counted], seen[counted]
         return found
 
+    @nn.nowrap
+    def told_by_token(
+        self, batch: dict[str, np.ndarray]
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """What is asked of tokens in a host batch, by task: true tokens, and labels; int [n]."""
+        true_BL, used = batch["tokens"].copy(), batch["masked_weights"] > 0
+        true_BL[np.nonzero(used)[0], batch["masked_positions"][used]] = batch["masked_targets"][
+            used
+        ]
+        found = {}
+        for number, task in self._asking():
+            if task.of_tokens:
+                labels_BL, weights_BL = self._labels_of(batch, number, task)
+                found[task.name] = true_BL[weights_BL > 0], labels_BL[weights_BL > 0]
+        return found
+
     @property
     def _fewest_classes(self) -> int:
         return min((task.classes for _, task in self._asking() if not task.of_tokens), default=1)

@@ -10,7 +10,7 @@ from plmjax.data.batch_form import DataConfig, masking_config, plan_config
 from plmjax.data.flags import CAPITAL, WORD
 from plmjax.data.pipeline import Input
 from plmjax.data.plans import MultiTask, SentenceReordering
-from plmjax.data.plans.discourse import Discourse, marked_sentences
+from plmjax.data.plans.discourse import Discourse, marked_sentences, marker_ids
 from plmjax.data.plans.multi_task import CAPITALS
 from plmjax.data.plans.reordering import borders_between
 from plmjax.data.plans.task_layout import TaskLayout, recurring
@@ -34,6 +34,15 @@ def text_split(documents):
     split = TextSplit(made.sentence_offsets, made.document_offsets)
     split.ids = np.array([id for document in documents for s in document for id in s])
     return split
+
+
+def test_the_comma_is_that_of_the_language():
+    class Asked(FakeTokenizer):
+        def encode_batch(self, texts):
+            assert texts == ["但是，", "However,"]
+            return [np.array([1, 2])] * 2
+
+    assert marker_ids("但是, however", Asked()) == ((1, 2), (1, 2))
 
 
 class Speller(FakeTokenizer):

@@ -83,6 +83,16 @@ def test_scores_on_masked_positions(counts):
     assert found["majority"]["nsp_accuracy"] == 1.0
 
 
+def test_each_token_is_given_its_most_frequent_label():
+    def told(batch):
+        return {"capitals": batch}
+
+    training = [(np.array([1, 1, 2]), np.array([1, 1, 0])), (np.array([1, 2]), np.array([0, 0]))]
+    held_out = [(np.array([1, 1, 2, 3]), np.array([1, 0, 0, 1]))]
+    found = baselines.token_majorities(training, held_out, told, 5)
+    assert found == {"capitals_accuracy": 0.5}
+
+
 def test_the_majority_is_that_of_what_looks_alike(counts):
     batch = {
         "tokens": np.array([[2, 6]]),

@@ -180,4 +180,14 @@ def test_labels_and_what_anybody_sees():
     assert labels.tolist() == batch["label"][batch["task"] == 3].tolist()
     assert segments.tolist() == batch["token_types"][batch["task"] == 3].max(axis=1).tolist()
     assert len(found["discourse"][0]) == 1  # the other does not count
+    tokens, told = MultiTask(Bert(config), labels=tasks).told_by_token(batch)["document"]
+    assert len(tokens) == len(told) == len(found["document"][0])
+    assert told.tolist() == found["document"][0].tolist()
+    row, slot = np.argwhere((batch["masked_weights"] > 0) & (batch["task"] == 2)[:, None])[0]
+    place = batch["masked_positions"][row, slot]
+    batch["token_label_weights"][:] = 0
+    batch["token_label_weights"][row, place] = 1
+    ((tokens, _),) = [MultiTask(Bert(config), labels=tasks).told_by_token(batch)["document"]]
+    assert tokens == batch["masked_targets"][row, slot]  # what stands under the mask
+    batch = batch_of(config, tasks)
     assert len(found["document"][0]) == batch["token_label_weights"][batch["task"] == 2].sum()

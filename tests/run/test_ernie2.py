@@ -50,6 +50,9 @@ def test_the_report_has_every_task_beside_the_majority(run):
     scores = json.loads((workdir / "evaluation.json").read_text())["scores"]
     assert set(scores["majority"]) == {f"{task}_accuracy" for task in TASKS}
     assert all(0 < share < 1 for share in scores["majority"].values())
+    # A token's own most frequent label, counted in the training text.
+    assert scores["unigram"]["capitals_accuracy"] > scores["majority"]["capitals_accuracy"] > 0.5
+    assert 0.5 < scores["unigram"]["document_accuracy"] < 1
     # Whoever counts segments knows that one has one order and two have two.
     assert scores["majority"]["reordering_accuracy"] > 0.4
 

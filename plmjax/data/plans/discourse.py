@@ -10,6 +10,7 @@ from plmjax.data.plans.base import Plan
 from plmjax.data.plans.chunks import truncation
 from plmjax.data.plans.examples import Examples, Split
 from plmjax.data.plans.layout import PAIR, Layout, make_layout
+from plmjax.data.segmenters import has_han
 from plmjax.data.tokenizers import Tokenizer
 from plmjax.errors import UserError
 
@@ -30,8 +31,7 @@ class Discourse:
     marker. They are mined here from the corpus itself, in one pass over the beginnings of all
     sentences when the run starts. Published are the 174; the markers of the default are some of
     them that are frequent in plain prose. Pairs are as frequent as they are found: Sileo et al.
-    balanced them. For a Chinese corpus give Chinese markers, with which sentences are matched in
-    the same way.
+    balanced them. Behind Chinese markers the comma is a Chinese one.
 
     Attributes:
       markers: separated by commas, in the order of their classes.
@@ -75,7 +75,7 @@ def marker_list(text: str) -> list[str]:
 
 def marker_ids(text: str, tokenizer: Tokenizer) -> tuple[tuple[int, ...], ...]:
     """Each marker of a setting as sentences begin with it, comma included."""
-    texts = [f"{marker.capitalize()}," for marker in marker_list(text)]
+    texts = [f"{m}，" if has_han(m) else f"{m.capitalize()}," for m in marker_list(text)]
     return tuple(tuple(ids.tolist()) for ids in tokenizer.encode_batch(texts))
 
 
