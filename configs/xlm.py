@@ -24,6 +24,8 @@ of mlm-15, -17 and -100 (those of the nearest one here), tokens of en-fr (64,000
 What differs: each row, and there each batch, has one language; sizes are tokens, and there
 sentences; a pair's sides stand in one order, and there in both; BPE is not fastBPE's.
 
+The figures of demo and demo-clm are left open, which have not been run to their end yet.
+
 Meant for 64 chips, TPU v4:4x4x4: data parallel.
 """
 
@@ -128,10 +130,9 @@ def demo_clm():
 
 
 def small_one(languages, pairs):
-    """XLM on catalogues; half the quickstart's steps, since there is a quarter of its text."""
+    """XLM on catalogues."""
     names = [*languages.split(","), *filter(None, pairs.split(","))]
     text = ";".join(f"{name}=sample:catalogues.{name}" for name in names)
     config = small(encoder("15-langs", languages, pairs, 0.7), text)
     config.corpus.tokenizer = "sentencepiece"
-    config.train.steps = 4000
     return config

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from plmjax.huggingface.keys import shape_of, to_ours
 from plmjax.huggingface.xlm import FAMILY
 from plmjax.models import bert
 from plmjax.models.xlm import PRESETS
+from plmjax.reporting import sides_apart
 from tests.compare import gradient_deviations
 from tests.data.stores import open_stores, write_stores
 from tests.parity import encoders
@@ -123,3 +125,27 @@ def test_an_encoder_that_looks_both_ways_has_no_next_tokens():
     config = dataclasses.replace(config_of("clm", 50), causal=False)
     with pytest.raises(UserError, match=r"set config\.model\.causal=True"):
         OBJECTIVES["clm"](bert.Bert(config), 0)
+
+
+def test_with_its_sides_apart_a_text_does_not_see_its_translation(stores):
+    """What the report calls `translation not seen`: the other side may say anything."""
+    batch = batch_of(stores, "tlm")
+    config = config_of("tlm", stores.tokenizer.vocab_size)
+    module = OBJECTIVES["bert_pretraining"](bert.Bert(config), 0)
+    params = nn.meta.unbox(module.init(jax.random.key(0), batch, train=False))["params"]
+    is_first = batch["token_types"] == 0
+    other = np.where(is_first, batch["tokens"], 7)
+    apart = {"segment_ids": sides_apart(batch)}
+
+    def of_first(more):
+        found = [
+            module.apply({"params": params}, batch | {"tokens": x} | more, method="masked_logits")
+            for x in (batch["tokens"], other)
+        ]
+        places = np.take_along_axis(is_first, batch["masked_positions"], 1)
+        used = places & (batch["masked_weights"] > 0)
+        assert used.any()
+        return np.abs(np.asarray(found[0] - found[1]))[used].max()
+
+    assert of_first(apart) == 0
+    assert of_first({}) > 1e-4
