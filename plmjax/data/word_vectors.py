@@ -34,7 +34,7 @@ class VectorSettings:
 
     most_tokens: int = 20_000_000
     most_words: int = 50_000
-    least_count: int = 5
+    least_count: int = 3
     window: int = 2
     width: int = 100
     smoothing: float = 0.75
