@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from plmjax.train.carried import applied, fresh_carried
 from plmjax.train.state import dummy_batch
 from plmjax.types import Spec
 
@@ -89,8 +90,9 @@ def kept(objective: nn.Module, spec: Spec) -> Kept:
 
         def backward(params: Any) -> Any:
             def loss(params: Any) -> jax.Array:
-                rngs = {"dropout": jax.random.key(0)}
-                found = objective.apply(params, batch, train=jnp.arange(rows), rngs=rngs)
+                rngs, carried = {"dropout": jax.random.key(0)}, fresh_carried(objective, small)
+                train = jnp.arange(rows)
+                found, _ = applied(objective, params["params"], carried, batch, train, rngs)
                 return sum(term.sum for term in found.terms.values())
 
             return jax.vjp(loss, params)[1]

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from plmjax.parallel.rules import BATCH
-from plmjax.types import Batch, Loss, Spec
+from plmjax.types import Batch, Loss, Spec, Train
 
 
 def boxed_carried(objective: nn.Module, rows: int) -> Any:
@@ -36,6 +36,22 @@ def _carried(objective: nn.Module, rows: int) -> Any:
     # Most objectives hand nothing on, and need not say so.
     make = getattr(objective, "carried", None)
     return make(rows) if make else {}
+
+
+def applied(
+    objective: nn.Module, params: Any, carried: Any, batch: Batch, train: Train, rngs: dict
+) -> tuple[Loss, Any]:
+    """The loss of a batch, and what is handed on to the next.
+
+    Args:
+      objective, params: the model.
+      carried: what the batch before has left; {} for nothing, which is then handed on.
+      batch, train, rngs: as of a call of the objective.
+    """
+    variables = {"params": params, **carried}
+    if not carried:
+        return objective.apply(variables, batch, train=train, rngs=rngs), {}
+    return objective.apply(variables, batch, train=train, rngs=rngs, mutable=list(carried))
 
 
 def row_axes(objective: nn.Module) -> Any:

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import optax
 
 from plmjax.parallel.pipeline import joined, microbatches
-from plmjax.train.carried import row_axes, rows_back, rows_first
+from plmjax.train.carried import applied, row_axes, rows_back, rows_first
 from plmjax.train.guard import STOP_AT_NAN, GuardConfig, judge
 from plmjax.train.state import TrainState
-from plmjax.types import OVERFLOW, Batch, Loss, Mean, Train
+from plmjax.types import OVERFLOW, Batch, Loss, Mean
 
 BAD_STEPS = "bad_steps"
 """Metric: how many updates since step 0 were bad and not made; a count, and no mean of a window."""
@@ -59,7 +59,7 @@ def train_step(
     def objective_loss(
         params: Any, carried: Any, batch: Batch, rows: Any, weights: dict, key: jax.Array
     ) -> Any:
-        loss, left = _applied(objective, params, carried, batch, rows, {"dropout": key})
+        loss, left = applied(objective, params, carried, batch, rows, {"dropout": key})
         return loss.total(weights), (loss, left)
 
     def gradient(params: Any, *arguments: Any) -> Any:
@@ -119,16 +119,6 @@ def _chosen(first: jax.Array, ones: Any, others: Any) -> Any:
     return jax.tree.map(lambda one, other: jnp.where(first, one, other), ones, others)
 
 
-def _applied(
-    objective: nn.Module, params: Any, carried: Any, batch: Batch, train: Train, rngs: dict
-) -> tuple[Loss, Any]:
-    """The loss of a batch, and what is handed on to the next."""
-    variables = {"params": params, **carried}
-    if not carried:
-        return objective.apply(variables, batch, train=train, rngs=rngs), {}
-    return objective.apply(variables, batch, train=train, rngs=rngs, mutable=list(carried))
-
-
 def _summed(of_part: Callable[[Any], tuple[Any, Any]], parts: Any) -> tuple[Any, Any]:
     """Of microbatches, arrays [count, ...], the sum of what `of_part` returns first, and all that
     it returns second [count, ...]."""
@@ -151,7 +141,7 @@ def evaluation_step(objective: nn.Module) -> Callable[[Any, Batch, Any], tuple[L
 
     def step(params: Any, batch: Batch, carried: Any) -> tuple[Loss, Any]:
         batch, overflow = _without_overflow(batch)
-        loss, left = _applied(objective, params, carried, batch, False, {})
+        loss, left = applied(objective, params, carried, batch, False, {})
         return loss.replace(metrics=loss.metrics | overflow), left
 
     return step
