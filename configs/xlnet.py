@@ -53,7 +53,7 @@ def get_config(argument=None):
     config.optimizer.weight_decay = 0.01
 
     config.train.steps = 500_000
-    config.train.accumulate = 16
+    config.train.accumulate = 32
     config.evaluation.every = 10_000
     config.checkpoint.every = 1_000
     return config

@@ -138,6 +138,11 @@ def check_memory(
         raise UserError(f"{on} with config.model.mem_len=0 remembers nothing; give places")
     for phase in phases:
         data, plan, where = phase.data, phase.data.plan_settings, phase.where
+        if data.tasks:
+            raise UserError(
+                f"{on} needs rows that go on from batch to batch, and those of {where}.tasks take"
+                " turns; leave them out"
+            )
         if not hasattr(plan, "contiguous"):
             raise UserError(
                 f"{on} needs rows that go on from batch to batch, and {where}.plan.name="

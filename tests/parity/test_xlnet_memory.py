@@ -102,7 +102,7 @@ def theirs(some):
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_loss_gradients_and_memory_of_three_steps_are_transformers(accumulate):
+def test_loss_gradients_and_memory_of_three_steps_equal_transformers(accumulate):
     some = list(batches())
     before, expected = theirs(some)
     objective = PermutationLM(Xlnet(CONFIG), memory=True)

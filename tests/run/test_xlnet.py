@@ -119,6 +119,7 @@ CHANGES = {
     "memory": ({"model.mem_len": 0}, "config.model.mem_len=0 remembers nothing"),
     "reused": ({"data.plan.reuse_len": 16}, "config.data.plan goes on by 16 tokens"),
     "masking": ({"data.masking.reuse_len": 0}, "config.data.masking.reuse_len=0, but"),
+    "tasks": ({"data.tasks": {"one": {}, "other": {}}}, "config.data.tasks take turns"),
     "frame": ({"data.frame": "bert"}, "set it to 'xlnet'"),
     "rows": ({"phases.more": {"start": 0.5, "batch_size": 32}}, "config.phases.more changes"),
 }
