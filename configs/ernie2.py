@@ -119,7 +119,8 @@ def demo():
     config = small(default_config("ernie", "2.0-base"))
     joining = (("knowledge",), ("capitals", "document"), ("reordering", "distance"), ("discourse",))
     budgets = {"knowledge": 2, "capitals": 1, "document": 1, "reordering": 2, "distance": 2}
-    continual(config, joining, budgets | {"discourse": 1})
+    # Few sentences of this text begin with a marker.
+    continual(config, joining, budgets | {"discourse": 0.4})
     config.data.masking.mask_rate = 0.3
     last = dict(config.phases.stage_4)
     config.phases.published_masks = last | {"start": 0.9, "masking": {"mask_rate": 0.15}}
