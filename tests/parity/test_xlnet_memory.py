@@ -101,7 +101,7 @@ def theirs(some):
     return before, found
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("accumulate", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_loss_gradients_and_memory_of_three_steps_equal_transformers(accumulate):
     some = list(batches())
     before, expected = theirs(some)

@@ -76,6 +76,7 @@ def test_the_report_is_of_what_it_predicts(run):
     assert content_NBMD.any(axis=(0, 2, 3)).all()  # each row remembers
 
 
+@pytest.mark.slow
 def test_killed_it_ends_with_the_same_bits(run, tmp_path):
     reference, arguments, _ = run
     workdir = tmp_path / "run"
