@@ -8,7 +8,6 @@ from tests.run import tiny, verb
 
 SMALL = (
     "--config.train.steps=4",
-    "--config.optimizer.warmup_steps=2",
     "--config.model.hidden_size=16",
     "--config.model.mlp_size=32",
     "--config.model.num_layers=2",
