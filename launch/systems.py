@@ -72,6 +72,12 @@ SYSTEMS = (
         "ERNIE 1.0", "ernie-demo", (ENCODERS,), published("ernie.py:base"), select="equal and ernie"
     ),
     System(
+        "ERNIE 2.0",
+        "ernie2-demo",
+        ("tests/parity/test_multi_task.py",),
+        published("ernie2.py:large-en"),
+    ),
+    System(
         "ELECTRA", "electra-demo", ("tests/parity/test_electra.py",), published("electra.py:large")
     ),
     System(
