@@ -198,7 +198,7 @@ def test_what_finds_no_slot_is_counted_and_stays_as_it_is(many, few, english):
         (lambda: SpanCorruption().bind(EMPTY, 3), "seq_len=3"),
         (lambda: Denoising(poisson_mean=0), "poisson_mean=0"),
         (lambda: Denoising().bind(EMPTY, 8), "no mask token"),
-        (lambda: SimilarWordMasking(), "words=''"),
+        (lambda: SimilarWordMasking(weights=()), "weights="),
         (lambda: SimilarWordMasking("x", similar_share=0.95), "similar_share+random_share"),
         (lambda: SimilarWordMasking("/none.npz").bind(EMPTY, 8), "words=/none.npz does not exist"),
     ],
