@@ -70,5 +70,5 @@ def demo():
     config.model.embedding_size = 0
     config.data.plan = plan_config("electra_segments")
     config.data.masking = masking_config("electra", mask_rate=0.25)
-    config.train.steps = 6000
+    config.train.steps = 16_000
     return config
