@@ -31,6 +31,7 @@ def published(*configs: str) -> tuple[tuple[str, str], ...]:
 
 BERT = "tests/parity/test_bert.py"
 ENCODERS = "tests/parity/test_encoders.py"
+WITH_THEIRS = "values_equal or gradient_equals"
 
 SYSTEMS = (
     System(
@@ -45,9 +46,12 @@ SYSTEMS = (
         "bert_wwm-demo",
         (BERT,),
         published("bert_wwm.py:bert-wwm", "bert_wwm.py:roberta-wwm-ext-large"),
+        select=WITH_THEIRS,
     ),
-    System("n-gram masking", "bert_wwm-demo-maskingngram", (BERT,), ()),
-    System("MacBERT", "macbert-demo", (BERT,), published("macbert.py:large")),
+    System("n-gram masking", "bert_wwm-demo-maskingngram", (BERT,), (), select=WITH_THEIRS),
+    System(
+        "MacBERT", "macbert-demo", ("tests/parity/test_macbert.py",), published("macbert.py:large")
+    ),
     System(
         "ALBERT",
         "albert-demo",
@@ -105,6 +109,7 @@ SYSTEMS = (
         "ModernBERT",
         "modernbert-demo",
         ("tests/parity/test_modernbert.py",),
-        published("modernbert.py:large"),
+        published("modernbert.py:large", "modernbert.py:large,stage=extension"),
+        select=WITH_THEIRS,
     ),
 )
