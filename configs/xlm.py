@@ -30,7 +30,7 @@ Meant for 64 chips, TPU v4:4x4x4: data parallel.
 """
 
 from plmjax.data.batch_form import masking_config, plan_config
-from plmjax.demo import more_masks_first, small
+from plmjax.demo import more_masks_first, short_rows_first, small
 from plmjax.experiment import default_config
 from plmjax.families import objective_config
 from plmjax.settings import choose, parse_argument
@@ -117,9 +117,8 @@ def causal(config):
 
 
 def demo():
-    """As configs/quickstart.py, by MLM and TLM."""
-    config = small_one("de,en,fr", "en-de,en-fr")
-    return more_masks_first(config)
+    """As configs/quickstart.py, by MLM and TLM, on short rows at first."""
+    return more_masks_first(short_rows_first(small_one("de,en,fr", "en-de,en-fr")))
 
 
 def demo_clm():
@@ -135,4 +134,5 @@ def small_one(languages, pairs):
     text = ";".join(f"{name}=sample:catalogues.{name}" for name in names)
     config = small(encoder("15-langs", languages, pairs, 0.7), text)
     config.corpus.tokenizer = "sentencepiece"
+    config.train.steps = 4000
     return config

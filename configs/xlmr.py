@@ -18,7 +18,7 @@ Meant for 64 chips, TPU v4:4x4x4: data parallel, the batch in `accumulate` parts
 """
 
 from plmjax.data.batch_form import masking_config, plan_config
-from plmjax.demo import more_masks_first, small
+from plmjax.demo import more_masks_first, short_rows_first, small
 from plmjax.experiment import default_config
 from plmjax.settings import choose, parse_argument
 
@@ -70,4 +70,4 @@ def demo():
     others = ";".join(f"{name}=sample:catalogues.{name}" for name in ("de", "es", "fr", "nl"))
     config = small(languages("xlm-r-base"), f"en=sample:pydoc;{others}")
     config.corpus.tokenizer = "xlm_r"
-    return more_masks_first(config)
+    return more_masks_first(short_rows_first(config))

@@ -138,11 +138,11 @@ def test_transformers_says_the_same(runs, demo, tmp_path):
     [
         (
             ("--config.data.languages=de,en",),
-            "config.data.languages=de,en: the source 'fr' is called after none of them",
+            "languages=de,en: the source 'fr' is called after none of them",
         ),
         (
             ("--config.model.languages=2",),
-            "config.data.languages=de,en,fr are 3 and config.model.languages=2",
+            "languages=de,en,fr are 3 and config.model.languages=2",
         ),
         (("--config.data.languages=",), "config.objective needs languages in the batch"),
         (("--config.ramp.rows=4", "--config.ramp.tokens=4096"), "config.ramp"),
