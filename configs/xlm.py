@@ -24,7 +24,13 @@ of mlm-15, -17 and -100 (those of the nearest one here), tokens of en-fr (64,000
 What differs: each row, and there each batch, has one language; sizes are tokens, and there
 sentences; a pair's sides stand in one order, and there in both; BPE is not fastBPE's.
 
-The figures of demo and demo-clm are left open, which have not been run to their end yet.
+demo takes six minutes on two cores. On held-out messages, nats and accuracy of masked tokens, which
+are rare ones more often; the same targets with the translation seen and not seen:
+
+  this model 3.948, 30.5 %     MLM 4.165    TLM 3.763, 33.0 %    translation not seen 3.969, 29.9 %
+  unigram    8.281             bigram 6.053
+
+The figures of demo-clm are left open, which has not been run to its end yet.
 
 Meant for 64 chips, TPU v4:4x4x4: data parallel.
 """
