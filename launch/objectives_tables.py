@@ -18,8 +18,9 @@ DEMO_HEAD = """## Demos
 
 Three layers of width 128 on two cores, a few minutes each: `python -m plmjax.main
 --config=configs/SYSTEM.py:demo`. Loss is cross-entropy in nats on the masked tokens of held-out
-documents, beside what counting scores on the same ones; labels are those of sentence pairs and the
-like, beside what answering always alike scores.
+documents, beside what counting scores on the same ones: the bigram knows the true token to the
+left, even where that is hidden, and the shown bigram what the model is shown there. Labels are
+those of sentence pairs and the like, beside what answering always alike scores.
 """
 PARITY_HEAD = """## Parity, plans, exports
 
@@ -47,16 +48,16 @@ def page(known: dict[str, Any]) -> str:
 
 
 def demo_table(demos: dict[str, Any]) -> Iterator[str]:
-    yield "| demo | steps | loss | unigram | bigram | accuracy | of labels |"
-    yield "|---|---|---|---|---|---|---|"
+    yield "| demo | steps | loss | unigram | bigram | shown bigram | accuracy | of labels |"
+    yield "|---|---|---|---|---|---|---|---|"
     for system in SYSTEMS:
         found = demos.get(system.name)
         if not found:
-            yield f"| {system.name} | not run yet | | | | | |"
+            yield f"| {system.name} | not run yet | | | | | | |"
             continue
         scores, term = found["scores"], system.term
         cells = [system.name, f"{found['step']:,}"]
-        for name in ("this model", "unigram", "bigram"):
+        for name in ("this model", "unigram", "bigram", "shown bigram"):
             loss = scores.get(name, {}).get(f"{term}_loss")
             cells.append("" if loss is None else f"{loss:.3f}")
         ours = scores["this model"]

@@ -72,7 +72,8 @@ def baseline_scores(
     # All parts of the batches, where the model has evaluated this process's.
     batches = inputs.whole_held_out.evaluation_batches()
     scores = baselines.ngram_baselines(
-        counts, batches, objective.neighbours, objective.predicts, labelled
+        *(counts, batches, objective.neighbours, objective.predicts, labelled),
+        shown=getattr(objective, "shown", None),
     )
     if isinstance(objective, MultiTask):
         scores["unigram"] |= token_task_scores(plan, inputs, size)

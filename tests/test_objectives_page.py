@@ -48,12 +48,13 @@ def test_a_demo_is_shown_beside_what_counting_and_guessing_score():
         "this model": {"mlm_loss": 4.0, "mlm_accuracy": 0.3, "sop_accuracy": 0.6, "sop_loss": 0.6},
         "unigram": {"mlm_loss": 6.0},
         "bigram": {"mlm_loss": 5.0},
+        "shown bigram": {"mlm_loss": 5.5},
         "majority": {"sop_accuracy": 0.51},
     }
     demos = {"ALBERT": {"step": 8000, "scores": scores}}
     rows = {row.split(" | ")[0].strip("| "): row for row in tables.demo_table(demos)}
     assert rows["ALBERT"] == (
-        "| ALBERT | 8,000 | 4.000 | 6.000 | 5.000 | 30.0% | sop accuracy 60.0% (51.0%) |"
+        "| ALBERT | 8,000 | 4.000 | 6.000 | 5.000 | 5.500 | 30.0% | sop accuracy 60.0% (51.0%) |"
     )
     assert "not run yet" in rows["RoBERTa"]
 

@@ -113,30 +113,34 @@ def ngram_baselines(
     neighbours: Callable[[Mapping[str, np.ndarray]], tuple[np.ndarray, np.ndarray]],
     term: str,
     labelled: Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]] | None = None,
+    shown: Callable[[Mapping[str, np.ndarray]], np.ndarray] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Loss and accuracy of both n-gram models on the tokens that `batches` ask for.
+    """Loss and accuracy of n-gram models on the tokens that `batches` ask for.
 
     The bigram sees the true left neighbour even where a masked model is shown [MASK], which is in
-    the bigram's favour.
+    the bigram's favour, and more so the longer the row of masks: within a word that is masked as a
+    whole. The shown bigram sees what the model is shown, and is a unigram beside [MASK].
 
     Args:
       counts: of the training text.
       batches: as the objective reads them.
       neighbours: of an objective: left neighbours and targets of a batch.
       term: the objective's term that predicts tokens, such as mlm.
+      shown: of an objective that hides tokens: the left neighbours as the model sees them.
       labelled: of an objective with labels: by the name of what they are about, such as nsp, the
         labels of a batch and what anybody can see of each.
 
     Returns:
-      `unigram` and `bigram`, each with `{term}_loss` (nats) and `{term}_accuracy`, and where there
-      are labels `majority` with `{task}_accuracy`, of the most frequent one among those of which
-      the same is seen.
+      `unigram` and `bigram`, with `shown` also `shown bigram`, each with `{term}_loss` (nats) and
+      `{term}_accuracy`, and where there are labels `majority` with `{task}_accuracy`, of the most
+      frequent one among those of which the same is seen.
     """
-    lefts, targets, labels = [], [], collections.defaultdict(list)
+    lefts, beside, targets, labels = [], [], [], collections.defaultdict(list)
     for batch in batches:
         left, target = neighbours(batch)
         lefts.append(left)
         targets.append(target)
+        beside += [shown(batch)] if shown else []
         for task, found in (labelled(batch) if labelled else {}).items():
             labels[task].append(found)
     left, target = np.concatenate(lefts), np.concatenate(targets)
@@ -145,17 +149,25 @@ def ngram_baselines(
             f"{term}_loss": float(-np.log(counts.unigram(target)).mean()),
             f"{term}_accuracy": float((target == counts.unigram_V.argmax()).mean()),
         },
-        "bigram": {
-            f"{term}_loss": float(-np.log(counts.bigram(left, target)).mean()),
-            f"{term}_accuracy": float((target == counts.best_right_V[left]).mean()),
-        },
+        "bigram": _bigram_scores(counts, left, target, term),
     }
+    if beside:
+        results["shown bigram"] = _bigram_scores(counts, np.concatenate(beside), target, term)
     if labels:
         results["majority"] = {
             f"{task}_accuracy": _majority(*map(np.concatenate, zip(*found, strict=True)))
             for task, found in labels.items()
         }
     return results
+
+
+def _bigram_scores(
+    counts: NgramCounts, left: np.ndarray, target: np.ndarray, term: str
+) -> dict[str, float]:
+    return {
+        f"{term}_loss": float(-np.log(counts.bigram(left, target)).mean()),
+        f"{term}_accuracy": float((target == counts.best_right_V[left]).mean()),
+    }
 
 
 def token_majorities(

@@ -202,6 +202,12 @@ class BertPretraining(nn.Module):
         true_BL[rows, positions[used]] = batch["masked_targets"][used]
         return true_BL[rows, np.maximum(positions[used] - 1, 0)], batch["masked_targets"][used]
 
+    @staticmethod
+    def shown(batch: dict[str, np.ndarray]) -> np.ndarray:
+        """The tokens to the left of those `neighbours` has, as the model is shown them: int [P]."""
+        used, positions = batch["masked_weights"] > 0, batch["masked_positions"]
+        return batch["tokens"][np.nonzero(used)[0], np.maximum(positions[used] - 1, 0)]
+
 
 def states_at(hidden_BLD: jax.Array, positions_BM: jax.Array) -> jax.Array:
     """The hidden states at some positions of each row: [B, M, D]."""

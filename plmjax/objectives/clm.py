@@ -87,5 +87,6 @@ class Clm(BertPretraining):
             batch["positions"][:] = np.arange(shape[1])
         return batch
 
+    shown = None  # nothing that is read is hidden
     neighbours = staticmethod(CausalLM.neighbours)
     histories = staticmethod(CausalLM.histories)

@@ -73,9 +73,16 @@ def test_scores_on_masked_positions(counts):
     def labelled(batch):
         return {"nsp": (batch["label"], np.zeros(1, int))}
 
-    found = baselines.ngram_baselines(counts, [batch], BertPretraining.neighbours, "mlm", labelled)
+    found = baselines.ngram_baselines(
+        *(counts, [batch], BertPretraining.neighbours, "mlm", labelled),
+        shown=BertPretraining.shown,
+    )
     bigram = -(math.log(witten_bell(6, 7)) + math.log(witten_bell(7, 8))) / 2
     assert found["bigram"]["mlm_loss"] == pytest.approx(bigram)
+    # Beside the mask, 4, which no text has, it is a unigram.
+    shown = -(math.log(witten_bell(6, 7)) + math.log(witten_bell(4, 8))) / 2
+    assert found["shown bigram"]["mlm_loss"] == pytest.approx(shown)
+    assert shown > bigram
     unigram = [-math.log((np.count_nonzero(t == TEXT) + 1) / (len(TEXT) + V)) for t in (7, 8)]
     assert found["unigram"]["mlm_loss"] == pytest.approx(np.mean(unigram))
     most_frequent = np.bincount(TEXT).argmax()
