@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable, Mapping
 import jax
 import numpy as np
 
+from plmjax.data.languages import language_rows
 from plmjax.data.preparation import PreparedCorpus
+from plmjax.data.store import SplitReader
 from plmjax.data.tasks import filled
 from plmjax.evals import baselines, blanks
 from plmjax.evals.held_out import evaluate
@@ -141,12 +143,13 @@ def fill_held_out_blanks(
     """What a masked language model puts where a word of a held-out sentence is left out."""
     held_out, tokenizer = inputs.held_out, corpus.tokenizer
     masked_logits = plan.compiled_masked_logits()
-    layout, each = held_out.form.layout, -(-BLANKS // len(held_out.splits))
+    splits = one_language(held_out.splits, held_out.config.languages)
+    layout, each = held_out.form.layout, -(-BLANKS // max(1, len(splits)))
     frame = (layout.head_first, layout.tail + layout.end)
     sentences = [
         blank
-        for split in held_out.splits.values()
-        for blank in blanks.pick_blanks(split, tokenizer, each, plan.settings.seed, frame)
+        for split, language in splits
+        for blank in blanks.pick_blanks(split, tokenizer, each, plan.settings.seed, frame, language)
     ]
     return blanks.fill_blanks(
         sentences,
@@ -154,3 +157,20 @@ def fill_held_out_blanks(
         held_out.spec,
         lambda batch: masked_logits(state.params, plan.place_whole(batch)),
     )
+
+
+def one_language(
+    splits: Mapping[str, SplitReader], languages: str
+) -> list[tuple[SplitReader, int]]:
+    """The splits that are of one language, as `config.data.languages` has them, and its number.
+
+    Of translations it is not known which sentence is of which.
+    """
+    if not languages:
+        return [(split, 0) for split in splits.values()]
+    rows = language_rows(list(splits), languages.split(",")).tolist()
+    return [
+        (split, first)
+        for split, (first, second) in zip(splits.values(), rows, strict=True)
+        if first == second
+    ]

@@ -25,12 +25,13 @@ class Blank:
     """A sentence with a word left out.
 
     tokens: int ids, with the frame's special tokens. position: of the missing word. sentence: where
-    the tokens of text are.
+    the tokens of text are. language: its number, for models that are told.
     """
 
     tokens: np.ndarray
     position: int
     sentence: slice
+    language: int = 0
 
     @property
     def answer(self) -> int:
@@ -44,12 +45,13 @@ def pick_blanks(
     count: int,
     seed: int,
     frame: tuple[tuple[int, ...], tuple[int, ...]],
+    language: int = 0,
 ) -> list[Blank]:
     """Sentences from all over the split, each with one whole word to guess.
 
     Sentences have 8 to 24 tokens; the word is one token of at least three letters, or a Chinese
     character. The same seed picks the same. There may be fewer than `count` in a small split.
-    `frame`: the special ids before and after a sentence.
+    `frame`: the special ids before and after a sentence. `language`: the number of the split's.
     """
     random = np.random.default_rng(seed)
     lengths = np.diff(split.sentence_offsets)
@@ -67,7 +69,8 @@ def pick_blanks(
         tokens = np.concatenate([frame[0], ids, frame[1]]).astype(np.int32)
         begin = len(frame[0])
         sentence_at = slice(begin, begin + len(ids))
-        blanks.append(Blank(tokens, int(random.choice(whole)) + begin, sentence_at))
+        position = int(random.choice(whole)) + begin
+        blanks.append(Blank(tokens, position, sentence_at, language))
         if len(blanks) == count:
             break
     return blanks
@@ -112,6 +115,8 @@ def fill_blanks(
             batch["segment_ids"][row, :size] = 1
         if "positions" in batch:
             batch["positions"][row, :size] = np.arange(size)
+        if "languages" in batch:
+            batch["languages"][row] = blank.language
     logits_BV = np.asarray(jax.device_get(masked_logits(batch)))[:, 0, : tokenizer.vocab_size]
     filled = []
     for row, blank in enumerate(blanks):

@@ -190,6 +190,7 @@ class Electra(nn.Module):
         return BertPretraining(encoder, labels=0, parent=None)
 
     neighbours = staticmethod(BertPretraining.neighbours)
+    shown = staticmethod(BertPretraining.shown)
 
 
 def asked(batch: Batch) -> jax.Array:

@@ -5,6 +5,7 @@ import pytest
 
 from plmjax.data.tokenizers import WordPiece
 from plmjax.evals.blanks import fill_blanks, pick_blanks
+from plmjax.reporting import one_language
 from tests.batches import bert_spec
 
 WORDS = ["the", "cat", "house", "river", "blue", "##s", ".", "of", "walks"]
@@ -80,3 +81,23 @@ def test_the_model_sees_a_mask_and_its_best_words_are_shown():
         assert shown["guesses"][0][0] == shown["answer"] == TOKENIZER.vocabulary[blank.answer]
         assert shown["guesses"][0][1] == pytest.approx(np.exp(5) / (np.exp(5) + 13), rel=1e-5)
         assert len(shown["guesses"]) == 5
+
+
+def test_the_model_is_told_the_language_of_the_split():
+    spec = bert_spec(seq_len=32, batch_size=8, max_predictions=4)
+    spec |= {"languages": spec["tokens"]}
+    both = [pick_blanks(Sentences(), TOKENIZER, 2, 0, FRAME, language) for language in (2, 5)]
+
+    def look(batch):
+        assert batch["languages"][:, 0].tolist() == [2, 2, 5, 5, 0, 0, 0, 0]
+        return np.zeros((8, 4, 128), np.float32)
+
+    assert len(fill_blanks(both[0] + both[1], TOKENIZER, spec, look)) == 4
+
+
+def test_sentences_of_translations_are_of_no_known_language():
+    names = ("wiki.en", "en-fr", "fr")
+    splits = {name: Sentences() for name in names}
+    found = one_language(splits, "de,en,fr")
+    assert found == [(splits["wiki.en"], 1), (splits["fr"], 2)]
+    assert one_language(splits, "") == [(split, 0) for split in splits.values()]
