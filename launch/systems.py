@@ -112,4 +112,13 @@ SYSTEMS = (
         published("modernbert.py:large", "modernbert.py:large,stage=extension"),
         select=WITH_THEIRS,
     ),
+    System(
+        "XLM",
+        "xlm-demo",
+        ("tests/parity/test_xlm.py", "tests/parity/test_xlm_objectives.py"),
+        published("xlm.py:mlm-tlm-15", "xlm.py:mlm-en", "xlm.py:mlm-100"),
+    ),
+    System(
+        "XLM-R", "xlmr-demo", (ENCODERS,), published("xlmr.py:large"), select="equal and roberta"
+    ),
 )
