@@ -142,7 +142,7 @@ MISTAKES = {
     "dictionary": (
         None,
         "--source=text:good.txt --phrases=no.txt",
-        "there is no dictionary at no.txt; give the path of one",
+        "there is no dictionary (a text file, an entry a line) at no.txt; give the path of one",
     ),
     "Beam's flags without Beam": (
         None,
