@@ -8,22 +8,16 @@ docs/objectives.json, of which launch.objectives_page makes docs/objectives.md. 
 N of them going, each on a core of its own. --report only records what is there.
 """
 
-import concurrent.futures
 import itertools
 import json
-import os
-import queue
 import re
 import shlex
-import statistics
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from absl import app, flags
 
+from launch.chains import Step, fail, plmjax, run_all, spread
 from launch.comparisons import COMPARISONS, Comparison, Test
 
 CONFIG, RECORD = "configs/compare.py", Path("docs/objectives.json")
@@ -39,14 +33,6 @@ REPORT = flags.DEFINE_bool("report", False, "Only record what is there.")
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the commands and stop.")
 
 
-class Step(NamedTuple):
-    """A command, and the file that is there when it is done: what it prints, if it is `printed`."""
-
-    words: list[str]
-    file: Path
-    printed: bool = False
-
-
 def chosen() -> dict[str, Comparison]:
     """The comparisons that are asked for."""
     found = {name: one for name, one in COMPARISONS.items() if re.search(ONLY.value, name)}
@@ -59,10 +45,6 @@ def folder(run: str, seed: str, test: Test | None = None) -> Path:
     """Where a run lives, or a test of it."""
     what = f"{test.kind}-{test.name}" if test and test.kind not in ("own", "run") else ""
     return Path(WORKDIR.value) / run / f"seed={seed}" / what
-
-
-def plmjax(verb: str, *words: str) -> list[str]:
-    return [sys.executable, "-m", f"plmjax.{verb}", *words]
 
 
 def chains(comparisons: dict[str, Comparison]) -> list[list[Step]]:
@@ -123,49 +105,6 @@ def write_text() -> None:
     (Path(WORKDIR.value) / "text.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def run_all(todo: list[list[Step]]) -> None:
-    """Works through the chains, --at_once of them at a time."""
-    cores: queue.Queue = queue.Queue()
-    for core in range(AT_ONCE.value):
-        cores.put(core)
-
-    def work(chain: list[Step]) -> None:
-        core = cores.get()
-        try:
-            for step in chain:
-                do(step, core if AT_ONCE.value > 1 else None)
-        finally:
-            cores.put(core)
-
-    with concurrent.futures.ThreadPoolExecutor(AT_ONCE.value) as pool:
-        for future in [pool.submit(work, chain) for chain in todo]:
-            future.result()
-
-
-def do(step: Step, core: int | None) -> None:
-    """Runs a command to its end, on one core if that is given."""
-    if step.file.exists():
-        return
-    home = step.file.parent
-    log = home.parent / f"{home.name}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    print(shlex.join(step.words), flush=True)
-
-    def settle() -> None:
-        there = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {there[core % len(there)]})
-
-    begin = settle if core is not None and hasattr(os, "sched_setaffinity") else None
-    with log.open("w") as said:
-        out = subprocess.PIPE if step.printed else said
-        ended = subprocess.run(step.words, stdout=out, stderr=said, preexec_fn=begin)
-    if ended.returncode:
-        fail(f"{shlex.join(step.words)} failed; what it said is in {log}")
-    if step.printed:
-        home.mkdir()
-        step.file.write_bytes(ended.stdout)
-
-
 def figure(run: str, seed: str, test: Test) -> float | None:
     """A number of a finished test; None before that."""
     home = folder(run, seed, test)
@@ -197,21 +136,11 @@ def record(comparisons: dict[str, Comparison]) -> None:
             kept[name] = {"title": one.title, "published": one.published, "better": better}
             kept[name] |= {"note": one.note, "rows": rows}
             print(f"\n{one.title}")
-            print("\n".join(f"  {row['test']:<30}{row['run']:<12}{spread(row)}" for row in rows))
+            for row in rows:
+                mean, deviation, count = spread(row["seeds"].values())
+                numbers = f"{mean:.4f} ± {deviation:.4f} ({count})"
+                print(f"  {row['test']:<30}{row['run']:<12}{numbers}")
     RECORD.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
-
-
-def spread(row: dict) -> str:
-    """Mean and standard deviation over seeds, and their number."""
-    values = list(row["seeds"].values())
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.4f} ± {deviation:.4f} ({len(values)})"
-
-
-def fail(message: str) -> None:
-    """Ends with one line."""
-    print(f"error: {message}", file=sys.stderr)
-    os._exit(2)
 
 
 def main(argv):
@@ -227,7 +156,7 @@ def main(argv):
     if not REPORT.value:
         if any(test.kind == "told" for one in comparisons.values() for test in one.tests):
             write_text()
-        run_all(todo)
+        run_all(todo, AT_ONCE.value)
     record(comparisons)
 
 
