@@ -9,7 +9,8 @@ is in launch/labelled_sets.py. RUN is the workdir of a pretrained or imported ru
 learned from the backbone and from the same backbone with new parameters, in folders below
 --workdir; what is complete there is not done again. --peer is the folder of Hugging Face's files
 that --english was imported from: four sets are tuned by transformers and torch as well, see
-launch/finetuning_peer.py. The figures go to docs/finetuning.json, of which launch.finetuning_page makes docs/finetuning.md.
+launch/finetuning_peer.py. The figures go to docs/finetuning.json, of which launch.finetuning_page
+makes docs/finetuning.md.
 """
 
 import json
@@ -28,6 +29,8 @@ RECORD = Path("docs/finetuning.json")
 STARTS = ("tuned", "untrained")
 PEERS = ("sst2", "mrpc", "conll2003", "xquad_en")
 """A classification, a pair, a NER and a QA set."""
+THEIRS = (sys.executable, "-m", "launch.finetuning_peer")
+UPDATES = 50
 
 DATA = flags.DEFINE_string("data", "data", "The folder with a folder for each set.")
 ENGLISH = flags.DEFINE_string("english", "", "The workdir of an English backbone.")
@@ -81,22 +84,31 @@ def chains(parts: dict[str, Part]) -> Iterator[list[Step]]:
                 words = [*settings_of(name, part, start, seed), f"--workdir={place}"]
                 yield [Step(plmjax("main", *words), place / "evaluation.json")]
             if PEER.value and name in PEERS:
-                yield [peer(name, part, seed, ()), *exact(name, part, seed)]
+                yield [peer(name, part, seed), *exact(name, part, seed)]
 
 
 def exact(name: str, part: Part, seed: str) -> list[Step]:
-    """Fifty updates of both without dropout, with the first seed."""
+    """Fifty updates of both without dropout, with the first seed; their losses."""
     if seed != SEEDS.value[0]:
         return []
-    off = ("--config.model.hidden_dropout=0", "--config.model.attention_dropout=0")
-    return [peer(name, part, seed, (*off, "--curve=50"))]
+    off = ["--config.model.hidden_dropout=0", "--config.model.attention_dropout=0"]
+    short = ["--config.task.epochs=0", f"--config.train.steps={UPDATES}"]
+    place, file = home(name) / "exact", home(name) / "curve.json"
+    words = [*settings_of(name, part, "tuned", seed), *off, *short, "--config.train.log_every=1"]
+    return [
+        Step(plmjax("main", *words, f"--workdir={place}"), place / "evaluation.json"),
+        Step([*THEIRS, *words, *theirs(file), f"--ours={place}"], file),
+    ]
 
 
-def peer(name: str, part: Part, seed: str, more: tuple[str, ...]) -> Step:
+def peer(name: str, part: Part, seed: str) -> Step:
     """What transformers and torch make of the same run."""
-    file = home(name) / ("curve.json" if more else f"peer/seed={seed}/evaluation.json")
-    words = [*settings_of(name, part, "tuned", seed), f"--theirs={PEER.value}", f"--out={file}"]
-    return Step([sys.executable, "-m", "launch.finetuning_peer", *words, *more], file)
+    file = home(name) / f"peer/seed={seed}/evaluation.json"
+    return Step([*THEIRS, *settings_of(name, part, "tuned", seed), *theirs(file)], file)
+
+
+def theirs(file: Path) -> list[str]:
+    return [f"--theirs={PEER.value}", f"--out={file}"]
 
 
 def scored(path: Path, figure: str) -> dict[str, float]:
