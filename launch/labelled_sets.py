@@ -64,11 +64,11 @@ PARTS = {
     ),
     "chnsenticorp": Part(
         *("ChnSentiCorp: sentiment", "chnsenticorp", "classification", "accuracy"),
-        *("train", "test", 9600, 128, 3, 3e-4, "chinese"),
+        *("train", "test", 9600, 128, 2, 3e-4, "chinese"),
     ),
     "ocnli": Part(
         *("OCNLI: inference", "clue/ocnli", "classification", "accuracy", "train_10k", "dev"),
-        *(10000, 64, 4, 3e-4, "chinese"),
+        *(10000, 64, 3, 3e-4, "chinese"),
     ),
     "weibo_ner": Part(
         *("Weibo: names", "weibo_ner", "tagging", "entity_f1", "train", "test"),
@@ -76,7 +76,7 @@ PARTS = {
     ),
     "cluener": Part(
         *("CLUENER: names", "clue/cluener", "tagging", "entity_f1", "train", "dev"),
-        *(10748, 56, 6, 1e-3, "chinese"),
+        *(10748, 56, 4, 1e-3, "chinese"),
     ),
     "segmentation": Part(
         *("UD GSDSimp: segmentation", "ud_zh_gsdsimp", "tagging", "f1", "dev", "test"),
