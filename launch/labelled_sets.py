@@ -55,7 +55,7 @@ PARTS = {
         *("train", "test", 2000, 40, 1, 2e-5, "english"),
     ),
     "conll2003": Part(
-        *("CoNLL-2003: names", "conll2003", "tagging", "entity_f1", "train", "test"),
+        *("CoNLL-2003: names", "conll2003", "tagging", "f1", "train", "test"),
         *(3000, 40, 2, 3e-4, "english"),
     ),
     "xquad_en": Part(
@@ -71,11 +71,11 @@ PARTS = {
         *(10000, 64, 3, 3e-4, "chinese"),
     ),
     "weibo_ner": Part(
-        *("Weibo: names", "weibo_ner", "tagging", "entity_f1", "train", "test"),
+        *("Weibo: names", "weibo_ner", "tagging", "f1", "train", "test"),
         *(1350, 128, 20, 1e-3, "chinese"),
     ),
     "cluener": Part(
-        *("CLUENER: names", "clue/cluener", "tagging", "entity_f1", "train", "dev"),
+        *("CLUENER: names", "clue/cluener", "tagging", "f1", "train", "dev"),
         *(10748, 56, 4, 1e-3, "chinese"),
     ),
     "segmentation": Part(

@@ -1,11 +1,13 @@
 """Runs a config once for each combination of values: a sweep through absl flags.
 
-  python launch/sweep.py --config=configs/quickstart.py --workdir=runs/sweep \
+  python -m launch.sweep --config=configs/quickstart.py --workdir=runs/sweep \
       --set=optimizer.learning_rate=2e-3,5e-3,1e-2 --set=seed=0,1 [--dry_run]
 
 Each combination has a workdir of its own, runs/sweep/learning_rate=0.002,seed=0 and so on, and is
 started one after the other; started again, finished ones are complete at once and an interrupted
-one resumes. At the end a table shows the held-out numbers of each, best first.
+one resumes. At the end a table shows the held-out numbers of each, best first, and where there are
+several seeds their mean and standard deviation for each of the other settings; the settings with
+the best mean are named, and sweep.png shows all.
 
 As a job each, --submit is the command that hands one in. {command} in it is the run's command,
 {flags} only its flags, {name} and {workdir} what they say:
@@ -14,12 +16,12 @@ As a job each, --submit is the command that hands one in. {command} in it is the
   --submit='launch/tpu_vm.sh watch --name=sweep-{number} -- {flags}'
 
 It goes through the shell, one after the other. --report, later, shows the table of those that are
-done. --objective names the number to sort by, by default the loss of the tokens: the smallest is
-the best, of an accuracy the largest.
+done. --objective names the number to sort by, by default the loss of the tokens, of a labelled task
+the figure that its best checkpoint is chosen by: of losses and perplexities the smallest is the
+best, of other numbers the largest.
 """
 
 import itertools
-import json
 import os
 import shlex
 import string
@@ -29,6 +31,8 @@ from typing import NamedTuple
 
 from absl import app, flags
 from etils import epath
+
+from launch import sweep_report
 
 CONFIG = flags.DEFINE_string("config", None, "The config, with its argument.", required=True)
 WORKDIR = flags.DEFINE_string("workdir", "runs/sweep", "The folder of the runs' folders.")
@@ -43,11 +47,12 @@ PLACES = ("command", "flags", "name", "workdir", "number")
 
 
 class Run(NamedTuple):
-    """One combination: its name, its workdir, and plmjax.main's flags."""
+    """One combination: its name, its workdir, plmjax.main's flags, and its settings."""
 
     name: str
     workdir: str
     flags: list[str]
+    point: list[tuple[str, str]]
 
     @property
     def command(self) -> list[str]:
@@ -74,7 +79,7 @@ def runs() -> list[Run]:
         workdir = os.path.join(WORKDIR.value, name)
         overrides = [f"--config.{key}={value}" for key, value in point]
         flags_of = [f"--config={CONFIG.value}", f"--workdir={workdir}", *overrides]
-        made.append(Run(name, workdir, flags_of))
+        made.append(Run(name, workdir, flags_of, point))
     return made
 
 
@@ -114,26 +119,21 @@ def do_here(run: Run) -> None:
         fail(f"the run in {run.workdir} failed; the sweep stops here")
 
 
-def table(done: list[Run]) -> str:
-    """The held-out numbers of the runs that have them, best first."""
-    scores = []
+def report(all_runs: list[Run]) -> None:
+    """Prints what the finished runs came to, and leaves a picture of it."""
+    done = sweep_report.finished([(run.name, run.workdir, run.point) for run in all_runs])
+    if not done:
+        print("No run has been finished yet.")
+        return
+    workdir = next(run.workdir for run in all_runs if run.name == done[0].name)
+    objective = OBJECTIVE.value or sweep_report.objective_of(done, workdir)
     for run in done:
-        path = epath.Path(run.workdir) / "evaluation.json"
-        if path.exists():
-            scores.append((json.loads(path.read_text())["scores"]["this model"], run.name))
-    if not scores:
-        return "No run has been finished yet."
-    there = list(scores[0][0])
-    losses = [name for name in there if name.endswith("lm_loss")]
-    objective = OBJECTIVE.value or (losses or there)[0]
-    if objective not in there:
-        fail(f"--objective={objective} is no number of these runs; there are: {', '.join(there)}")
-    scores.sort(key=lambda item: item[0][objective], reverse=objective.endswith("accuracy"))
-    lines = (
-        "  ".join([*(f"{key} {value:.4f}" for key, value in numbers.items()), name])
-        for numbers, name in scores
-    )
-    return "\n".join(lines)
+        if objective not in run.scores:
+            there = ", ".join(run.scores)
+            fail(f"--objective={objective} is no number of {run.name}; there are: {there}")
+    picture = epath.Path(WORKDIR.value) / "sweep.png"
+    sweep_report.draw(done, objective, picture)
+    print(f"{sweep_report.table(done, objective)}\n\nA picture is in {picture}.")
 
 
 def fail(message: str) -> None:
@@ -152,7 +152,7 @@ def main(argv):
         else:
             do_here(run)
     if REPORT.value or not (DRY_RUN.value or SUBMIT.value):
-        print(table(all_runs))
+        report(all_runs)
 
 
 if __name__ == "__main__":

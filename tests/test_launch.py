@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import stat
+import statistics
 import subprocess
 import sys
 import time
@@ -388,7 +389,7 @@ def test_the_container_copies_what_is_there_and_installs_what_jax_has():
 
 # -------------------------------------------------------------------------------------- sweeps
 
-SWEEP = [sys.executable, "launch/sweep.py", "--config=configs/quickstart.py"]
+SWEEP = [sys.executable, "-m", "launch.sweep", "--config=configs/quickstart.py"]
 TWO = "--set=optimizer.learning_rate=1e-3,2e-3"
 
 
@@ -422,11 +423,33 @@ def test_the_sweep_sorts_by_any_number(tmp_path):
         numbers = {"distance_loss": 1.0, "lm_accuracy": accuracy, "lm_loss": loss}
         (folder / "evaluation.json").write_text(json.dumps({"scores": {"this model": numbers}}))
     report = [*SWEEP, TWO, f"--workdir={tmp_path}", "--report"]
-    lines = called(*report).stdout.splitlines()
+    lines = called(*report).stdout.splitlines()[:2]
     assert [text.split("learning_rate=")[1] for text in lines] == ["2e-3", "1e-3"]
-    lines = called(*report, "--objective=lm_accuracy").stdout.splitlines()
+    lines = called(*report, "--objective=lm_accuracy").stdout.splitlines()[:2]
     assert [text.split("learning_rate=")[1] for text in lines] == ["1e-3", "2e-3"]
     one_line_error(called(*report, "--objective=mlm_loss"), "distance_loss, lm_accuracy, lm_loss")
+
+
+def test_the_sweep_of_a_task_chooses_by_its_metric_over_seeds(tmp_path):
+    """The best single run is one of the settings that are worse on the average."""
+    f1 = {("1e-3", "0"): 0.9, ("1e-3", "1"): 0.3, ("2e-3", "0"): 0.7, ("2e-3", "1"): 0.8}
+    for (rate, seed), value in f1.items():
+        folder = tmp_path / f"learning_rate={rate},seed={seed}"
+        folder.mkdir()
+        numbers = {"task_loss": value, "f1": value}
+        (folder / "evaluation.json").write_text(json.dumps({"scores": {"this model": numbers}}))
+        (folder / "run.json").write_text(json.dumps({"config": {"task": {"name": "tagging"}}}))
+    done = called(*SWEEP, TWO, "--set=seed=0,1", f"--workdir={tmp_path}", "--report")
+    lines = done.stdout.splitlines()
+    means, deviations = (0.75, 0.6), (statistics.stdev([0.7, 0.8]), statistics.stdev([0.9, 0.3]))
+    told = zip(("2e-3", "1e-3"), means, deviations, strict=True)
+    assert lines[5:8] == [
+        "f1: mean ± standard deviation (runs)",
+        *(f"  {mean:.4f} ± {sd:.4f} (2)  learning_rate={rate}" for rate, mean, sd in told),
+    ]
+    assert "learning_rate=2e-3; its best run is" in lines[9]
+    assert lines[10] == "  learning_rate=2e-3,seed=1"
+    assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

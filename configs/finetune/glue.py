@@ -9,7 +9,7 @@ anew. The folder has the files of gluebenchmark.com. The other half of MNLI's de
 --config.task.dev=dev_mismatched.
 
 Published for BERT: batches of 32, 3 epochs, the best of 5e-5, 4e-5, 3e-5 and 2e-5 by the
-development set (Devlin et al. 2019, section 4.1); here 2e-5, and launch/sweep.py tries the others.
+development set (Devlin et al. 2019, section 4.1); here 2e-5, and launch.sweep tries the others.
 """
 
 from plmjax.finetuning import suite_config
