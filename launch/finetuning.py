@@ -1,13 +1,14 @@
 """Tunes a backbone on the published sets of docs/finetuning.md and records what it scores.
 
   python -m launch.finetuning --data=FOLDER --english=RUN --chinese=RUN \
-      [--only=REGEX] [--seeds=0,1,2] [--at_once=2] [--peer=FOLDER] [--report] [--dry_run]
+      [--only=REGEX] [--seeds=0,1,2] [--start=tuned] [--at_once=2] [--peer=FOLDER] \
+      [--report] [--dry_run]
 
 The data has a folder for each set (sst2, mrpc, stsb, conll2003, xquad_en, chnsenticorp, ocnli,
 weibo_ner, cluener, segmentation, cmrc2018) with the set's published files; what is learned of each
 is in launch/labelled_sets.py. RUN is the workdir of a pretrained or imported run. Each set is
 learned from the backbone and from the same backbone with new parameters, in folders below
---workdir; what is complete there is not done again. --peer is the folder of Hugging Face's files
+--workdir; what is complete there is not done again; --start=tuned or =untrained does one of both. --peer is the folder of Hugging Face's files
 that --english was imported from: four sets are tuned by transformers and torch as well, see
 launch/finetuning_peer.py. The figures go to docs/finetuning.json, of which launch.finetuning_page
 makes docs/finetuning.md.
@@ -38,6 +39,7 @@ CHINESE = flags.DEFINE_string("chinese", "", "The workdir of a Chinese one.")
 PEER = flags.DEFINE_string("peer", "", "Hugging Face's files of the English backbone.")
 ONLY = flags.DEFINE_string("only", "", "Only sets in whose names this regex is found.")
 SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of each run.")
+STARTED = flags.DEFINE_multi_enum("start", list(STARTS), STARTS, "From the backbone, or anew.")
 WORKDIR = flags.DEFINE_string("workdir", "runs/finetuning", "The folder of the runs' folders.")
 AT_ONCE = flags.DEFINE_integer("at_once", 1, "Runs at a time.", lower_bound=1)
 REPORT = flags.DEFINE_bool("report", False, "Only record what is there.")
@@ -79,7 +81,7 @@ def chains(parts: dict[str, Part]) -> Iterator[list[Step]]:
     """What is run: all sets with the first seed before any with the second."""
     for seed in SEEDS.value:
         for name, part in parts.items():
-            for start in STARTS:
+            for start in STARTED.value:
                 place = home(name) / start / f"seed={seed}"
                 words = [*settings_of(name, part, start, seed), f"--workdir={place}"]
                 yield [Step(plmjax("main", *words), place / "evaluation.json")]

@@ -64,7 +64,7 @@ PARTS = {
     ),
     "chnsenticorp": Part(
         *("ChnSentiCorp: sentiment", "chnsenticorp", "classification", "accuracy"),
-        *("train", "test", 9600, 128, 2, 3e-4, "chinese"),
+        *("train", "test", 4800, 128, 3, 3e-4, "chinese"),
     ),
     "ocnli": Part(
         *("OCNLI: inference", "clue/ocnli", "classification", "accuracy", "train_10k", "dev"),

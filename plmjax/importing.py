@@ -3,14 +3,12 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 from etils import epath
 
 from plmjax.data.preparation import user_errors_of_the_disk
 from plmjax.data.tokenizers import Tokenizer
-from plmjax.errors import UserError
 from plmjax.exporting import TOKENIZER, new_folder, replacing
 from plmjax.from_huggingface import Plan, abstract_parameters, lazy_arrays, planned
 from plmjax.train.parameters import nested, write_parameters
@@ -51,22 +49,6 @@ def import_model(folder: str, workdir: str, say: Callable[[str], None] = print) 
         say(line)
 
 
-def imported_config(workdir: str) -> dict[str, Any]:
-    """The config in an imported workdir.
-
-    Raises:
-      UserError: if it is not one.
-    """
-    work = Workdir(workdir, "the workdir of configs/imported.py")
-    run = work.stored()
-    if run is None or "imported_from" not in run["corpus"]:
-        raise UserError(
-            f"{work.path} is not a workdir that was imported; make one with"
-            f" python -m plmjax.export --from_huggingface=FOLDER --workdir={workdir}"
-        )
-    return run["config"]
-
-
 def _count(plan: Plan) -> int:
     """How many parameters, rows that pad the vocabulary left out."""
     model = {**plan.settings.model, "vocab_multiple": 1}
@@ -89,7 +71,9 @@ def _what_was_made(plan: Plan, target: Path, workdir: str) -> list[str]:
             f"The tokenizer has {tokenizer.vocab_size:,} tokens and the table"
             f" {model['vocab_size']:,} rows: all rows are kept, the last are never read."
         )
-    run = f"  python -m plmjax.main --config=configs/imported.py:{workdir} --workdir={workdir}-more"
+    run = (
+        f"  python -m plmjax.main --config=configs/continued.py:{workdir} --workdir={workdir}-more"
+    )
     lines.append("To go on training it on text of your own:")
     if tokenizer.kind == "wordpiece":
         return [*lines, f"{run} --config.corpus.source='text:/data/*.txt'"]

@@ -64,11 +64,11 @@ ARGUMENTS = {
         "gpt,size=gpt2-medium,seq_len=1024",
         "roberta,masking=whole_word",
     ],
-    "imported.py": [],  # a workdir's: tests/huggingface/test_import.py
+    "continued.py": [],  # a workdir's: tests/huggingface/test_import.py
 }
 """For each file that takes an argument, those to try."""
 
-NEEDS_ARGUMENT = {"imported.py"}
+NEEDS_ARGUMENT = {"continued.py"}
 
 
 def get_config(name: str):
@@ -222,5 +222,5 @@ def test_every_published_scale_is_planned():
     """Each size of GPT-3, and the largest of all other files."""
     planned = {given.removeprefix("configs/") for given, _ in PLANS}
     assert {f"gpt.py:{size}" for size in gpt.PRESETS if size.startswith("gpt3")} < planned
-    others = {"bert.py", "compare.py", "family.py", "gpt_demo.py", "imported.py", "quickstart.py"}
+    others = {"bert.py", "compare.py", "family.py", "gpt_demo.py", "continued.py", "quickstart.py"}
     assert {name.partition(":")[0] for name in planned} == set(ARGUMENTS) - others | {"gpt.py"}

@@ -121,6 +121,11 @@ def prepare(config: CorpusConfig, *, quiet: bool = False) -> PreparedCorpus:
     if config.store:
         return open_prepared(epath.Path(config.store).expanduser())
     report = Reporter(quiet)
+    if not config.source:
+        raise UserError(
+            "config.corpus.source is empty; give what to train on, such as"
+            " --config.corpus.source='text:/data/*.txt', or a store as config.corpus.store"
+        )
     sources = tuple(open_source(spec) for spec in config.source.split(";"))
     folder = epath.Path(config.cache_dir).expanduser() / _folder_name(config, sources)
     if (folder / manifest.FILE).exists():

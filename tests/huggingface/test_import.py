@@ -329,12 +329,12 @@ def test_pickles_that_run_code_are_refused(good, tmp_path):
 
 @pytest.mark.slow
 def test_training_goes_on_from_an_imported_model(tmp_path):
-    """As the import says it: configs/imported.py, a text, a workdir of its own."""
+    """As the import says it: configs/continued.py, a text, a workdir of its own."""
     small.saved("bert", "model", tmp_path / "hf")
     imported(tmp_path / "hf", tmp_path / "run")
     tiny.write_text(tmp_path / "text.txt", 30)
     ended = verb.forked(
-        f"--config=configs/imported.py:{tmp_path}/run",
+        f"--config=configs/continued.py:{tmp_path}/run",
         f"--workdir={tmp_path}/more",
         f"--config.corpus.source=text:{tmp_path}/text.txt",
         f"--config.corpus.cache_dir={tmp_path}/cache",
@@ -353,7 +353,7 @@ def test_training_goes_on_from_an_imported_model(tmp_path):
     assert 0 < max(changes) < 1e-3
     # The same folder is not taken for another run's.
     ended = verb.forked(
-        f"--config=configs/imported.py:{tmp_path}/run",
+        f"--config=configs/continued.py:{tmp_path}/run",
         f"--workdir={tmp_path}/run",
         f"--config.corpus.source=text:{tmp_path}/text.txt",
     )

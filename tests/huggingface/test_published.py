@@ -87,7 +87,7 @@ def test_a_hundred_steps_from_it_are_ahead_of_a_hundred_from_nothing(workdir, tm
     losses = {}
     for name, init in (("imported", str(workdir)), ("fresh", "")):
         ended = verb.forked(
-            f"--config=configs/imported.py:{workdir}",
+            f"--config=configs/continued.py:{workdir}",
             f"--config.init_from={init}",
             f"--workdir={tmp_path}/{name}",
             "--config.data.seq_len=64",
