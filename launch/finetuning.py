@@ -8,10 +8,10 @@ The data has a folder for each set (sst2, mrpc, stsb, conll2003, xquad_en, chnse
 weibo_ner, cluener, segmentation, cmrc2018) with the set's published files; what is learned of each
 is in launch/labelled_sets.py. RUN is the workdir of a pretrained or imported run. Each set is
 learned from the backbone and from the same backbone with new parameters, in folders below
---workdir; what is complete there is not done again; --start=tuned or =untrained does one of both. --peer is the folder of Hugging Face's files
-that --english was imported from: four sets are tuned by transformers and torch as well, see
-launch/finetuning_peer.py. The figures go to docs/finetuning.json, of which launch.finetuning_page
-makes docs/finetuning.md.
+--workdir (--start=tuned or =untrained does one of both); what is complete there is not done again.
+--peer is the folder of Hugging Face's files that --english was imported from: four sets are tuned
+by transformers and torch as well, see launch/finetuning_peer.py. The figures go to
+docs/finetuning.json, of which launch.finetuning_page makes the tables of docs/finetuning.md.
 """
 
 import json
