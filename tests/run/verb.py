@@ -46,7 +46,7 @@ def forked(
 
     Args:
       arguments: of the command line.
-      verb: the module of plmjax that is run, or a program of the tests by its whole name.
+      verb: the module of plmjax that is run, or one of the tests or of launch by its whole name.
       environment: variables that are added.
       before: called first in the fork.
       folder: where the command is typed.
@@ -143,7 +143,7 @@ def _main(
         of_modules = flags.FLAGS.flags_by_module_dict()
         for flag in (*of_modules.get("plmjax.main", []), *of_modules.get("plmjax.cli", [])):
             delattr(flags.FLAGS, flag.name)
-    module = importlib.import_module(f"plmjax.{verb}")
+    module = importlib.import_module(verb if "." in verb else f"plmjax.{verb}")
     if before:
         before()
     if hasattr(module, "CONFIG"):
