@@ -88,6 +88,7 @@ def test_a_hundred_steps_from_it_are_ahead_of_a_hundred_from_nothing(workdir, tm
     for name, init in (("imported", str(workdir)), ("fresh", "")):
         ended = verb.forked(
             f"--config=configs/continued.py:{workdir}",
+            "--config.corpus.source=sample:pydoc",
             f"--config.init_from={init}",
             f"--workdir={tmp_path}/{name}",
             "--config.data.seq_len=64",
