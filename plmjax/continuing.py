@@ -5,9 +5,9 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from plmjax.data.preparation import CorpusConfig
-from plmjax.data.tokenizers import load_tokenizer
 from plmjax.errors import UserError
 from plmjax.experiment import Settings, planned_phases
+from plmjax.run_tokenizer import tokenizer_of
 from plmjax.settings import from_config, to_config
 from plmjax.train.workdir import Workdir
 
@@ -39,8 +39,8 @@ def continued_config(workdir: str) -> ConfigDict:
             f"{work.path} has learned a labelled task, which text has no labels for; give the run"
             f" that it began with: {before.init_from or 'one that was pretrained'}"
         )
-    path, kept = run["corpus"]["path"], before.corpus
-    is_wordpiece = load_tokenizer(path).kind == "wordpiece"
+    (tokenizer, path), kept = tokenizer_of(work, run["corpus"]), before.corpus
+    is_wordpiece = tokenizer.kind == "wordpiece"
     corpus = CorpusConfig(
         source="",
         tokenizer="wordpiece" if is_wordpiece else kept.tokenizer,

@@ -15,7 +15,7 @@ from etils import epath
 
 from plmjax import experiment
 from plmjax.data.preparation import user_errors_of_the_disk
-from plmjax.data.tokenizers import Tokenizer, load_tokenizer
+from plmjax.data.tokenizers import Tokenizer
 from plmjax.data.tokenizers.published import write_tokenizer
 from plmjax.errors import UserError
 from plmjax.huggingface import safetensors, streaming
@@ -23,15 +23,13 @@ from plmjax.huggingface.families import family_of
 from plmjax.huggingface.family import Family
 from plmjax.huggingface.keys import shape_of
 from plmjax.model_card import model_card
+from plmjax.run_tokenizer import tokenizer_of
 from plmjax.settings import choose, from_config
 from plmjax.train.checkpoints import newest_state
 from plmjax.train.parameters import RenamedParameters, StoredParameters
 from plmjax.train.workdir import Workdir
 
 DTYPES = {"float32": "F32", "bfloat16": "BF16"}
-TOKENIZER = "tokenizer"
-"""The folder in an imported run's workdir with its tokenizer."""
-
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _OPTIONAL = {
     "nsp_head": "the head of sentence pairs",
@@ -141,25 +139,10 @@ def open_run(workdir: str, say: Callable[[str], None], given_as: str = "--workdi
     name = model.pop("family", "")
     chosen = choose(name, experiment.FAMILIES, f"{work.run_file}: config.model.family")
     config = from_config(chosen.config, model, f"{work.run_file}: config.model")
-    tokenizer = _tokenizer(work, record["corpus"])
+    tokenizer, _ = tokenizer_of(work, record["corpus"])
     state = newest_state(work.path / "checkpoints", "a run has one after its first save", say)
     step = int(state.parent.name)
     return Run(work, record, config, tokenizer, StoredParameters(state), step, state)
-
-
-def _tokenizer(work: Workdir, corpus: Mapping[str, str]) -> Tokenizer:
-    """The run's, from its corpus; where that has moved, from the workdir."""
-    places = [epath.Path(corpus["path"])] if corpus.get("path") else []
-    places.append(work.path / TOKENIZER)
-    for place in places:
-        if place.exists():
-            tokenizer = load_tokenizer(place)
-            if tokenizer.digest == corpus.get("vocabulary"):
-                return tokenizer
-    raise UserError(
-        f"the tokenizer of {work.name} is not in {places[0]} any more; prepare its corpus again, or"
-        f" put its tokenizer's files into {places[-1]}"
-    )
 
 
 def _family(run: Run, architecture: str) -> tuple[Family, str]:

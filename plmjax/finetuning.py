@@ -8,10 +8,10 @@ from plmjax.data.batch_form import masking_config, plan_config
 from plmjax.data.labelled.benchmarks import BENCHMARKS
 from plmjax.data.labelled.tasks import LABELLED_TASKS
 from plmjax.data.plans import FRAMES
-from plmjax.data.tokenizers import load_tokenizer
 from plmjax.errors import UserError
 from plmjax.experiment import Settings
 from plmjax.families import FAMILIES, objective_config
+from plmjax.run_tokenizer import tokenizer_of
 from plmjax.settings import choose, parse_argument, section_of, to_config
 from plmjax.train.workdir import Workdir
 
@@ -60,20 +60,19 @@ def tuned_config(init_from: str, task: str, fresh: bool = False, **asked: Any) -
             "the config needs the workdir of a run, whose backbone is tuned: configs/finetune/"
             "own.py:RUN; python -m plmjax.export --from_huggingface=FOLDER --workdir=RUN makes one"
         )
-    run = Workdir(init_from, "the run that is tuned").stored()
+    work = Workdir(init_from, "the run that is tuned")
+    run = work.stored()
     if run is None:
         raise UserError(f"{init_from} is not the workdir of a run: it has no run.json")
     model, before = run["config"]["model"], run["config"]["data"]
-    tokenizer = load_tokenizer(run["corpus"]["path"])
+    tokenizer, path = tokenizer_of(work, run["corpus"])
     family = choose(model["family"], FAMILIES, "the family of the run")
 
     config = to_config(Settings())
     config.init_from = "" if fresh else init_from
     config.model = ConfigDict(model | {"dtype": "auto"} | ({"vocab_size": 0} if fresh else {}))
     config.objective = ConfigDict(objective_config(choose(task, OBJECTIVES, "the task")))
-    config.task = ConfigDict(
-        section_of(LABELLED_TASKS, task, "the task", tokenizer=run["corpus"]["path"], **asked)
-    )
+    config.task = ConfigDict(section_of(LABELLED_TASKS, task, "the task", tokenizer=path, **asked))
     config.data.plan = plan_config(family.plan)
     config.data.masking = masking_config(family.masking)
     config.data.frame = frame_of(before["frame"], tokenizer)

@@ -9,8 +9,9 @@ from etils import epath
 
 from plmjax.data.preparation import user_errors_of_the_disk
 from plmjax.data.tokenizers import Tokenizer
-from plmjax.exporting import TOKENIZER, new_folder, replacing
+from plmjax.exporting import new_folder, replacing
 from plmjax.from_huggingface import Plan, abstract_parameters, lazy_arrays, planned
+from plmjax.run_tokenizer import FOLDER as TOKENIZER
 from plmjax.train.parameters import nested, write_parameters
 from plmjax.train.workdir import Workdir
 
