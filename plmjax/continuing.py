@@ -32,6 +32,8 @@ def continued_config(workdir: str) -> ConfigDict:
             " --from_huggingface=FOLDER --workdir=RUN makes one"
         )
     known = {field.name for field in dataclasses.fields(Settings)}
+    if "imported_from" in run["corpus"]:
+        known.remove("train")  # its 0 steps are none that a run could have
     stored = {key: value for key, value in run["config"].items() if key in known}
     before = from_config(Settings, stored)
     if before.task:
