@@ -60,7 +60,7 @@ PARTS = {
     ),
     "xquad_en": Part(
         *("XQuAD English: answers", "xquad/en", "extraction", "f1", "test", _HOLDOUT),
-        *(900, 192, 3, 2e-4, "english", _STRIDE),
+        *(450, 192, 3, 2e-4, "english", _STRIDE),
     ),
     "chnsenticorp": Part(
         *("ChnSentiCorp: sentiment", "chnsenticorp", "classification", "accuracy"),
