@@ -5,7 +5,7 @@
       [--report] [--dry_run]
 
 The data has a folder for each set (sst2, mrpc, stsb, conll2003, xquad_en, chnsenticorp, ocnli,
-weibo_ner, cluener, segmentation, cmrc2018) with the set's published files; what is learned of each
+weibo_ner, segmentation, cmrc2018) with the set's published files; what is learned of each
 is in launch/labelled_sets.py. RUN is the workdir of a pretrained or imported run. Each set is
 learned from the backbone and from the same backbone with new parameters, in folders below
 --workdir (--start=tuned or =untrained does one of both); what is complete there is not done again.

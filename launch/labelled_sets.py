@@ -72,19 +72,15 @@ PARTS = {
     ),
     "weibo_ner": Part(
         *("Weibo: names", "weibo_ner", "tagging", "f1", "train", "test"),
-        *(1350, 128, 20, 1e-3, "chinese"),
-    ),
-    "cluener": Part(
-        *("CLUENER: names", "clue/cluener", "tagging", "f1", "train", "dev"),
-        *(10748, 56, 4, 1e-3, "chinese"),
+        *(1350, 128, 10, 1e-3, "chinese"),
     ),
     "segmentation": Part(
         *("UD GSDSimp: segmentation", "ud_zh_gsdsimp", "tagging", "f1", "dev", "test"),
-        *(500, 96, 40, 1e-3, "chinese", ("--config.task.metric=tagged_segmentation_f1",)),
+        *(500, 96, 20, 1e-3, "chinese", ("--config.task.metric=tagged_segmentation_f1",)),
     ),
     "cmrc2018": Part(
         *("CMRC 2018: answers", "clue/cmrc2018", "extraction", "f1", "test", "dev"),
-        *(1002, 128, 4, 5e-4, "chinese", ("--config.task.metric=cmrc", *_STRIDE)),
+        *(1002, 128, 2, 5e-4, "chinese", ("--config.task.metric=cmrc", *_STRIDE)),
     ),
 }
 
