@@ -1,9 +1,15 @@
 """What a model scores: python -m plmjax.evaluate --model=RUN --task=2D+ --shots=0,8
 
 Of a run that was fine-tuned, on another file of its task:
---model=RUN --data=FILE    the file, or the name of a split of its benchmark
+--model=RUN --data=FILE    the file, or the name of a split of its benchmark; without
+                           labels it is answered, and nothing is measured
+--benchmark=NAME --folder=FOLDER   another benchmark with the same question and labels, such as
+                           glue/ax of a run on glue/mnli, and where its files are
 --show=N                   prints N examples with what the model says, wrong ones first
 --items=FILE               writes what it says of each, a JSON object a line
+--submission=FILE          writes what the benchmark's leaderboard takes
+--null_threshold=X         of --submission of SQuAD 2.0: no answer where none is believed more than
+                           the best one by more than X (default: best on the development set)
 and --batch_size, --dtype, --mesh, --json as below. Of others, tasks told in the prompt:
 
 --model=PATH       a run's workdir, or a folder of Hugging Face's
@@ -45,6 +51,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
+from etils import epath
 
 from plmjax import cli
 from plmjax.errors import UserError
@@ -75,10 +82,15 @@ LM_EVAL = flags.DEFINE_list("lm_eval", [], "Tasks of lm-evaluation-harness.")
 LM_EVAL_PATH = flags.DEFINE_string("lm_eval_path", "", "A folder with more of its tasks.")
 
 SHOW = flags.DEFINE_integer("show", 0, "Examples that are printed.", lower_bound=0)
+BENCHMARK = flags.DEFINE_string("benchmark", "", "Another benchmark with the same question.")
+FOLDER = flags.DEFINE_string("folder", "", "Where the files of a benchmark are.")
+SUBMISSION = flags.DEFINE_string("submission", "", "Where to write what a leaderboard takes.")
+NULL_THRESHOLD = flags.DEFINE_float("null_threshold", None, "Above which there is no answer.")
 
 cli.define_cache_flags()
 
 _TEXT = "perplexity:"
+_OF_TUNED = ("show", "benchmark", "folder", "submission", "null_threshold")
 _OF_PROMPTS = (
     *("shots", "train", "limit", "seed", "words", "beams", "by_likelihood", "stride", "order"),
     *("orders", "window", "refuse_long", "lm_eval_path"),
@@ -98,8 +110,9 @@ def main(rest: Sequence[str]) -> int:
 
     if tuned.is_tuned(MODEL.value or ""):
         return _on_its_task()
-    if SHOW.value:
-        raise UserError("--show is of a fine-tuned run; --model names another model")
+    for name in _OF_TUNED:
+        if flags.FLAGS[name].present:
+            raise UserError(f"--{name} is of a fine-tuned run; --model names another model")
     if not TASK.value and not LM_EVAL.value:
         raise UserError("--task is missing, for example --task=2D+; --list prints what there is")
     if TASK.value and LM_EVAL.value:
@@ -134,6 +147,7 @@ def main(rest: Sequence[str]) -> int:
 def _on_its_task() -> int:
     """Evaluates a fine-tuned run; returns the exit code."""
     from plmjax import tuned
+    from plmjax.evals import submissions
 
     if TASK.value or LM_EVAL.value:
         raise UserError(
@@ -148,15 +162,36 @@ def _on_its_task() -> int:
                 f"--{name} is of tasks that are told in the prompt, and --model={MODEL.value} was"
                 " fine-tuned; leave it out"
             )
+    if NULL_THRESHOLD.value is not None and not SUBMISSION.value:
+        raise UserError("--null_threshold does nothing without --submission; give that, too")
     run = tuned.open_tuned(MODEL.value, BATCH_SIZE.value, DTYPE.value, parsed_mesh(MESH.value), say)
     if SHOW.value:
         tuned.check_shown(run)
-    report, records = tuned.answered(run, DATA.value)
+    examples = tuned.read(run, DATA.value, BENCHMARK.value, FOLDER.value)
+    if not (examples.labelled or ITEMS.value or SUBMISSION.value or SHOW.value):
+        raise UserError(
+            f"{DATA.value} has no '{examples.task.label}' to measure by; give --items=FILE, which"
+            " has what the model says of each example, --submission=FILE or --show=20"
+        )
+    if SUBMISSION.value:
+        submissions.submission(examples.task.benchmark, DATA.value, examples.task.kind)
+    report, records = tuned.answered(run, examples)
     if SHOW.value:
-        tuned.show(run, records, SHOW.value)
+        tuned.show(examples, records, SHOW.value)
     if ITEMS.value:
         _write(records)
-    print(json.dumps(report.scores["this model"]) if AS_JSON.value else report.text())
+    if SUBMISSION.value:
+        due, text = tuned.submitted(MODEL.value, examples, records, NULL_THRESHOLD.value)
+        epath.Path(SUBMISSION.value).write_text(text)
+        say(f"{SUBMISSION.value} has {len(records)} answers; a leaderboard takes it as {due.file}.")
+    if report is None:
+        answers = {"answered": len(examples), "labelled": False}
+        line = (
+            f"{len(examples)} examples of {DATA.value} answered; they have no labels to measure by."
+        )
+        print(json.dumps(answers) if AS_JSON.value else line)
+    else:
+        print(json.dumps(report.scores["this model"]) if AS_JSON.value else report.text())
     return 0
 
 

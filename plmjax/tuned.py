@@ -8,13 +8,16 @@ from rich.console import Console
 from rich.text import Text
 
 from plmjax import experiment
-from plmjax.data.labelled.sets import LabelledCorpus, read_set, task_of
+from plmjax.data.labelled.base import LabelledTask
+from plmjax.data.labelled.sets import LabelledCorpus, LabelledSet, read_set, task_of
 from plmjax.data.labelled.text_tasks import written
 from plmjax.data.ramp import RampConfig
 from plmjax.errors import UserError
 from plmjax.evals.report import Report
+from plmjax.evals.submissions import Submission, submission, with_none
 from plmjax.experiment import Experiment, Settings
 from plmjax.exporting import open_run
+from plmjax.finetuning import benchmark_task
 from plmjax.parallel.mesh import MeshConfig
 from plmjax.phases import labelled_input
 from plmjax.settings import from_config
@@ -83,22 +86,90 @@ def open_tuned(
     return Tuned(plan, corpus, params, run.step)
 
 
-def answered(tuned: Tuned, path: str) -> tuple[Report, list[dict[str, Any]]]:
-    """The figures on a file, and what is said of each example; see `task_report.records`.
+def read(tuned: Tuned, path: str, benchmark: str = "", folder: str = "") -> LabelledSet:
+    """The examples of a file, which may have no labels.
 
     Args:
       tuned: the run.
-      path: of a file, or the name of a split of the task's benchmark.
+      path: of a file, or the name of a split of the benchmark.
+      benchmark: another one that asks the same, with the same labels: GLUE's AX of a run on MNLI.
+      folder: where its files are; of the run's own benchmark where they are elsewhere by now.
 
     Raises:
-      UserError: for a file that is missing or wrong.
+      UserError: for a file that is missing or wrong, and a benchmark that asks something else.
     """
-    plan, corpus = tuned.plan, tuned.corpus
-    examples = read_set("data", path, corpus.task, corpus.classes, corpus.tokenizer)
-    source = labelled_input(plan.phases[-1], corpus, examples, 0, plan.own_parts)
+    corpus, task = tuned.corpus, tuned.corpus.task
+    if benchmark:
+        if not folder:
+            raise UserError(f"--folder is missing: where the files of {benchmark} are")
+        task = _of_benchmark(task, benchmark, tuned.plan.settings.task["name"])
+    if folder:
+        if not task.benchmark:
+            raise UserError(f"--folder={folder} is of a benchmark; give --benchmark, too")
+        task = dataclasses.replace(task, folder=folder)
+    return read_set("data", path, task, corpus.classes, corpus.tokenizer, maybe_unlabelled=True)
+
+
+def _of_benchmark(task: LabelledTask, benchmark: str, name: str) -> LabelledTask:
+    other, fields = benchmark_task(benchmark)
+    if other != name:
+        raise UserError(
+            f"--benchmark={benchmark} asks for {other}, and the run has learned {name}; give one"
+            " that asks the same"
+        )
+    for key in ("train", "dev", "labels"):
+        fields.pop(key, None)
+    return dataclasses.replace(task, **fields, folder="")
+
+
+def answered(tuned: Tuned, examples: LabelledSet) -> tuple[Report | None, list[dict[str, Any]]]:
+    """The figures on a set, None where it has no labels, and what is said of each example; see
+    `task_report.records`.
+
+    Args:
+      tuned: the run.
+      examples: as `read` returns them.
+    """
+    plan = tuned.plan
+    source = labelled_input(plan.phases[-1], tuned.corpus, examples, 0, plan.own_parts)
     given = tuned.params, source.evaluation_batches(), plan.place, len(source.features)
     loss, logits = asked(plan.compiled_answer(), *given)
-    return task_report(source, None, tuned.step, loss, logits), records(source, logits)
+    said = records(source, logits)
+    if not examples.labelled:
+        return None, said
+    return task_report(source, None, tuned.step, loss, logits), said
+
+
+def submitted(
+    workdir: str, examples: LabelledSet, said: list[dict[str, Any]], threshold: float | None
+) -> tuple[Submission, str]:
+    """The file that the benchmark's leaderboard takes, and what is in it.
+
+    Args:
+      workdir: of the run; its report has the threshold that did best on the development set.
+      examples, said: see `answered`.
+      threshold: of questions that may have no answer, above which none is given; None for the
+        report's.
+
+    Raises:
+      UserError: where no leaderboard's form is known, or no threshold.
+    """
+    task = examples.task
+    due = submission(task.benchmark, examples.path, task.kind)
+    if "null_score" in said[0]:
+        if threshold is None:
+            report = Report.read(Workdir(workdir, "--model").path)
+            threshold = (report.scores["this model"] if report else {}).get(_BEST_THRESHOLD)
+        if threshold is None:
+            raise UserError(
+                f"{workdir} has no report on questions without an answer, which would say where"
+                " none is given; give --null_threshold=0, or another number"
+            )
+        said = with_none(said, threshold)
+    return due, due.text(said)
+
+
+_BEST_THRESHOLD = "best_f1_threshold"
 
 
 def check_shown(tuned: Tuned) -> None:
@@ -107,19 +178,24 @@ def check_shown(tuned: Tuned) -> None:
         raise UserError(f"--show is of classes; the run has learned {tuned.corpus.task.kind}")
 
 
-def show(tuned: Tuned, examples: list[dict[str, Any]], count: int) -> None:
-    """Prints some examples with what was said of them, the wrong ones first, and of these those of
-    which the model was the surest."""
-    task = tuned.corpus.task
+def show(examples: LabelledSet, lines: list[dict[str, Any]], count: int) -> None:
+    """Prints some examples with what was said of them, the wrong ones first where it is known which
+    are, and of these those of which the model was the surest.
+
+    Args:
+      examples, lines: see `answered`.
+      count: how many.
+    """
+    task = examples.task
 
     def order(line: dict[str, Any]) -> tuple[bool, float]:
         return is_right(line), -line["score"]
 
     def is_right(line: dict[str, Any]) -> bool:
-        return str(line["predicted"]) == written(line[task.label])
+        return not examples.labelled or str(line["predicted"]) == written(line[task.label])
 
     console = Console()
-    for line in sorted(examples, key=order)[:count]:
+    for line in sorted(lines, key=order)[:count]:
         right = is_right(line)
         said = Text(f"{line['predicted']} {line['score']:.0%}", "green" if right else "bold red")
         truth = Text("" if right else f"  it is {written(line[task.label])}", "green")

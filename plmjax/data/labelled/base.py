@@ -76,6 +76,7 @@ class LabelledTask:
       metric: what is measured, a name of `plmjax.evals.metrics.named.METRICS`; empty for the task's
         own.
       tokenizer: the folder of a run's tokenizer; empty for that of `config.corpus`.
+      label: the field that says what is right.
       epochs: how often the training set is gone through, in place of `config.train.steps`; 0 goes
         by those.
     """
@@ -88,6 +89,7 @@ class LabelledTask:
     columns: str = ""
     metric: str = ""
     tokenizer: str = ""
+    label: str = "label"
     epochs: float = 3.0
 
     kind: ClassVar[str]
@@ -122,6 +124,19 @@ class LabelledTask:
 
     def check(self, row: Row, classes: Sequence[str]) -> None:
         """Raises a UserError for an example that cannot be learned from or measured on."""
+        raise NotImplementedError
+
+    def has_label(self, row: Row) -> bool:
+        """Whether a row says what is right of it."""
+        return row.fields.get(self.label) not in (None, "")
+
+    def stand_in(self, row: Row, classes: Sequence[str]) -> dict[str, Any]:
+        """The fields of a label that stands for none, for the shape of batches: it is not measured.
+
+        Args:
+          row: one without a label.
+          classes: as of `classes`.
+        """
         raise NotImplementedError
 
     def spec(self, seq_len: int, classes: int) -> Shapes:

@@ -13,6 +13,9 @@ from plmjax.data.plans.layout import Layout
 from plmjax.data.tokenizers import Tokenizer
 from plmjax.errors import UserError
 
+NONE_MEASURED = ("squad_v2", "squad_v2_best")
+"""The metrics that take questions without an answer."""
+
 
 class Window(NamedTuple):
     """A part of a text in a row.
@@ -98,6 +101,21 @@ class Extraction(LabelledTask):
                 f"{row.where}: {len(self.answers(row))} answers and {len(starts)} in"
                 f" '{self.starts}'; expected as many"
             )
+
+    def has_label(self, row: Row) -> bool:
+        """As of `LabelledTask`: whether it has an answer, or says that it has none.
+
+        Readers give a question of a test file no answers and `is_impossible` false. Where the
+        metric takes no such questions, one without an answer has no label.
+        """
+        if row.fields.get(self.label):
+            return True
+        says_none = self.label in row.fields and row.fields.get("is_impossible", True)
+        return bool(says_none) and self.measured in NONE_MEASURED
+
+    def stand_in(self, row: Row, classes: Sequence[str]) -> dict[str, Any]:
+        """As of `LabelledTask`."""
+        return {self.label: [], self.starts: []}
 
     def spec(self, seq_len: int, classes: int) -> Shapes:
         """As of `LabelledTask`: `spans` int32 [2], the places of an answer's first and last token,
@@ -202,8 +220,13 @@ class Extraction(LabelledTask):
         return [("", 0.0) if self.measured == "squad_v2_best" else "" for _ in rows]
 
     def said(self, predictions: list, logits: Any, classes: Any, rows: Any) -> list[dict[str, Any]]:
-        """As of `LabelledTask`."""
-        return [{"predicted": one if isinstance(one, str) else one[0]} for one in predictions]
+        """As of `LabelledTask`; `null_score` is how much more no answer is believed."""
+        return [
+            {"predicted": one}
+            if isinstance(one, str)
+            else {"predicted": one[0], "null_score": float(f"{one[1]:.6g}")}
+            for one in predictions
+        ]
 
 
 def windows(count: int, room: int, stride: int) -> list[tuple[int, int, np.ndarray]]:

@@ -69,6 +69,10 @@ class Choice(LabelledTask):
                 " options, from 0"
             )
 
+    def stand_in(self, row: Row, classes: Sequence[str]) -> dict[str, Any]:
+        """As of `LabelledTask`."""
+        return {self.label: 0}
+
     def spec(self, seq_len: int, classes: int) -> Shapes:
         """As of `LabelledTask`: rows [O, L], `option_weights` float32 [O], 1 for an option that
         there is, and `label` int32."""

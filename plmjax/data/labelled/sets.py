@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from etils import epath
+
 from plmjax.data.labelled import Row, read_rows
 from plmjax.data.labelled.base import Features, LabelledTask
 from plmjax.data.labelled.benchmarks import BENCHMARKS
@@ -28,6 +30,7 @@ class LabelledSet:
       path: the file.
       rows: its examples.
       task, classes, tokenizer: by which they are read.
+      labelled: whether the examples say what is right.
     """
 
     name: str
@@ -36,6 +39,7 @@ class LabelledSet:
     task: LabelledTask
     classes: tuple[str, ...]
     tokenizer: Tokenizer
+    labelled: bool = True
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -43,7 +47,8 @@ class LabelledSet:
     def features(self, layout: Layout) -> Features:
         """What a model reads of them in rows of this layout; made once for each length."""
         if layout.seq_len not in self._made:
-            given = self.rows, self.classes, self.tokenizer, layout
+            rows = self.rows if self.labelled else _filled(self.rows, self.task, self.classes)
+            given = rows, self.classes, self.tokenizer, layout
             self._made[layout.seq_len] = self.task.features(*given)
         return self._made[layout.seq_len]
 
@@ -132,30 +137,75 @@ def open_labelled(section: Mapping[str, Any], corpus: CorpusConfig) -> LabelledC
 
 
 def read_set(
-    name: str, path: str, task: LabelledTask, classes: Sequence[str], tokenizer: Tokenizer
+    name: str,
+    path: str,
+    task: LabelledTask,
+    classes: Sequence[str],
+    tokenizer: Tokenizer,
+    maybe_unlabelled: bool = False,
 ) -> LabelledSet:
     """Reads a file and checks every label and text in it.
 
+    Args:
+      name, path: of the set.
+      task, classes, tokenizer: by which it is read.
+      maybe_unlabelled: whether a file may have no labels at all, as those of leaderboards.
+
     Raises:
-      UserError: at the first example that is wrong.
+      UserError: at the first example that is wrong, or has no label where others have.
     """
     rows = rows_of(task, path)
-    return _labelled(name, path, rows, task, classes, tokenizer)
+    labelled = not maybe_unlabelled or not rows or are_labelled(task, rows)
+    found = _labelled(name, path, rows, task, classes, tokenizer, labelled)
+    bare = next((row for row in rows if labelled and not task.has_label(row)), None)
+    if bare is not None:
+        raise UserError(
+            f"{bare.where} has nothing in '{task.label}' that the metric '{task.measured}' could"
+            " measure by; give config.task.metric another, or leave the example out"
+        )
+    return found
+
+
+def are_labelled(task: LabelledTask, rows: Sequence[Row]) -> bool:
+    """Whether all rows say what is right, or none does.
+
+    Raises:
+      UserError: where some do, with the first that does not.
+    """
+    said = [task.has_label(row) for row in rows]
+    if any(said) and not all(said):
+        first = rows[said.index(False)]
+        raise UserError(
+            f"{first.where} has no label in '{task.label}', and {sum(said)} of {len(rows)} examples"
+            " have one; give a file with a label in every row, or in none"
+        )
+    return all(said)
+
+
+def _filled(rows: Sequence[Row], task: LabelledTask, classes: Sequence[str]) -> list[Row]:
+    """The rows with labels that stand for none."""
+    return [Row({**row.fields, **task.stand_in(row, classes)}, row.where) for row in rows]
 
 
 def rows_of(task: LabelledTask, path: str) -> list[Row]:
     """The rows of a file, or of a split of the task's benchmark.
+
+    A file of one's own in place of a split has the benchmark's fields, and its ending says how it
+    is written.
 
     Raises:
       UserError: where it is missing or wrong.
     """
     if not task.benchmark:
         return read_rows(path, task.format, _columns(task))
+    splits = choose(task.benchmark, BENCHMARKS, "config.task.benchmark").splits
+    if path not in splits and epath.Path(path).expanduser().is_file():
+        return read_rows(path)
     if not task.folder:
         raise UserError(
             f"config.task.folder is empty; give the folder with the files of {task.benchmark}"
         )
-    aliases = choose(task.benchmark, BENCHMARKS, "config.task.benchmark").aliases
+    aliases = BENCHMARKS[task.benchmark].aliases
     rows = read_split(task.benchmark, task.folder, path)
     return [_renamed(row, task.label, aliases) for row in rows]
 
@@ -173,12 +223,13 @@ def _labelled(
     task: LabelledTask,
     classes: Sequence[str],
     tokenizer: Tokenizer,
+    labelled: bool = True,
 ) -> LabelledSet:
     if not rows:
         raise UserError(f"config.task.{name}={path} has no examples")
-    for row in rows:
+    for row in rows if labelled else _filled(rows, task, classes):
         task.check(row, classes)
-    return LabelledSet(name, path, tuple(rows), task, tuple(classes), tokenizer)
+    return LabelledSet(name, path, tuple(rows), task, tuple(classes), tokenizer, labelled)
 
 
 def _columns(task: LabelledTask) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ class Similarity(Regression):
         return Features(
             ids=[[made[at][0], made[at + 1][0]] for at in pairs],
             types=[[made[at][1], made[at + 1][1]] for at in pairs],
-            targets={"label": self.references(rows, classes) / np.float32(self.scale)},
+            targets={"label": self.targets(rows, classes) / np.float32(self.scale)},
             owners=np.arange(len(rows)),
             cut=sum(long[at] or long[at + 1] for at in pairs),
         )

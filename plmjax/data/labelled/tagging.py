@@ -85,6 +85,10 @@ class Tagging(LabelledTask):
         for tag in self.tags(row):
             number_of(tag, classes, row)
 
+    def stand_in(self, row: Row, classes: Sequence[str]) -> dict[str, Any]:
+        """As of `LabelledTask`."""
+        return {self.label: [classes[0]] * len(self.words(row))}
+
     def spec(self, seq_len: int, classes: int) -> Shapes:
         """As of `LabelledTask`: `tags` int32 [L] and `tag_weights` float32 [L], 1 where one is."""
         row = (seq_len,), INT32
@@ -104,7 +108,7 @@ class Tagging(LabelledTask):
         for owner, words in enumerate(sentences):
             pieces = [some if len(some) else unknown for some in flat[at : at + len(words)]]
             at += len(words)
-            truth = self.tags(rows[owner]) if self.label in rows[owner].fields else None
+            truth = self.tags(rows[owner])
             for first, last in spans_of(pieces, layout.room(1)):
                 # A single word that fills a row loses its end.
                 some = np.concatenate(pieces[first:last])[: layout.room(1)]
@@ -115,7 +119,7 @@ class Tagging(LabelledTask):
                 types.append([of_type])
                 places.append(where)
                 owners.append(owner)
-                tags.append([0] * (last - first) if truth is None else truth[first:last])
+                tags.append(truth[first:last])
         shape = len(ids), layout.seq_len
         targets = np.zeros(shape, np.int32)
         weights = np.zeros(shape, np.float32)

@@ -82,13 +82,17 @@ class TextTask(LabelledTask):
         return Features(
             ids=[[one] for one, _ in made],
             types=[[types] for _, types in made],
-            targets={"label": self.references(rows, classes)},
+            targets={"label": self.targets(rows, classes)},
             owners=np.arange(len(rows)),
             cut=sum(sum(map(len, some)) > room for some in pieces),
         )
 
-    def references(self, rows: Sequence[Row], classes: Sequence[str]) -> np.ndarray:
+    def references(self, rows: Sequence[Row], classes: Sequence[str]) -> Any:
         """As of `LabelledTask`: [N, ...]."""
+        return self.targets(rows, classes)
+
+    def targets(self, rows: Sequence[Row], classes: Sequence[str]) -> np.ndarray:
+        """The labels of the rows as batches have them: [N, ...]."""
         _, dtype = self.target_spec(len(classes))
         return np.array([self.target(row, classes) for row in rows], dtype)
 
@@ -116,6 +120,10 @@ class Classification(TextTask):
                 " there is nothing to learn to tell apart"
             )
         return tuple(names)
+
+    def stand_in(self, row: Row, classes: Sequence[str]) -> dict[str, Any]:
+        """As of `LabelledTask`."""
+        return {self.label: classes[0]}
 
     def target(self, row: Row, classes: Sequence[str]) -> int:
         """The number of the row's class."""
@@ -179,6 +187,14 @@ class MultiLabel(TextTask):
             raise UserError(f"task.label={self.label} names no class in the whole training set")
         return tuple(names)
 
+    def has_label(self, row: Row) -> bool:
+        """As of `LabelledTask`; an empty field says that there is no class."""
+        return row.fields.get(self.label) is not None
+
+    def stand_in(self, row: Row, classes: Sequence[str]) -> dict[str, Any]:
+        """As of `LabelledTask`."""
+        return {self.label: []}
+
     def target(self, row: Row, classes: Sequence[str]) -> np.ndarray:
         """Float32 [C], 1 for the classes of the row."""
         found = np.zeros(len(classes), np.float32)
@@ -227,6 +243,10 @@ class Regression(TextTask):
     def classes(self, rows: Sequence[Row]) -> tuple[str, ...]:
         """None."""
         return ()
+
+    def stand_in(self, row: Row, classes: Sequence[str]) -> dict[str, Any]:
+        """As of `LabelledTask`."""
+        return {self.label: 0.0}
 
     def target(self, row: Row, classes: Sequence[str]) -> float:
         """The number."""
