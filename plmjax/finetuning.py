@@ -5,14 +5,13 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from plmjax.data.batch_form import masking_config, plan_config
-from plmjax.data.labelled.benchmarks import BENCHMARKS
 from plmjax.data.labelled.tasks import LABELLED_TASKS
 from plmjax.data.plans import FRAMES
 from plmjax.errors import UserError
 from plmjax.experiment import Settings
 from plmjax.families import FAMILIES, objective_config
 from plmjax.run_tokenizer import tokenizer_of
-from plmjax.settings import choose, parse_argument, section_of, to_config
+from plmjax.settings import choose, section_of, to_config
 from plmjax.train.workdir import Workdir
 
 OBJECTIVES = {
@@ -23,20 +22,12 @@ OBJECTIVES = {
     "extraction": "span_extraction",
     "choice": "multiple_choice",
     "similarity": "sentence_embedding",
+    "mentions": "sequence_classification",
+    "verification": "sequence_classification",
+    "filling": "sequence_classification",
+    "blanks": "multiple_choice",
 }
 """What learns each task."""
-
-OF_KIND = {
-    "classes": "classification",
-    "score": "regression",
-    "tags": "tagging",
-    "span": "extraction",
-    "choice": "choice",
-}
-"""The task of each kind of benchmark."""
-
-METRIC_OF = {"squad1": "squad", "squad2": "squad_v2_best"}
-"""Metrics that benchmarks call otherwise than `plmjax.evals.metrics.named`."""
 
 
 def tuned_config(init_from: str, task: str, fresh: bool = False, **asked: Any) -> ConfigDict:
@@ -87,52 +78,6 @@ def tuned_config(init_from: str, task: str, fresh: bool = False, **asked: Any) -
     config.evaluation.every = 0
     config.checkpoint.every = 1000
     return config
-
-
-def suite_config(suite: str, argument: str | None) -> ConfigDict:
-    """The config of a task of `glue` or `clue`, from the argument of their files: a task, and
-    init_from=RUN.
-
-    Raises:
-      UserError: where it names no task, or as `tuned_config` and `benchmark_task`.
-    """
-    given = parse_argument(argument, "task", task="", init_from="", fresh=False)
-    if not given.task:
-        raise UserError(
-            f"the config needs a task and a run: configs/finetune/{suite}.py:TASK,init_from=RUN"
-        )
-    task, fields = benchmark_task(f"{suite}/{given.task}")
-    return tuned_config(given.init_from, task, given.fresh, **fields)
-
-
-def benchmark_task(name: str) -> tuple[str, dict[str, str]]:
-    """The task that a benchmark is, and the fields of `config.task` that describe it.
-
-    Args:
-      name: of `plmjax.data.labelled.benchmarks.BENCHMARKS`.
-
-    Raises:
-      UserError: for an unknown name, or a benchmark that is none of the tasks.
-    """
-    benchmark = choose(name, BENCHMARKS, "the benchmark")
-    if benchmark.kind not in OF_KIND or benchmark.others:
-        raise UserError(f"{name} is none of the tasks that are tuned; give another")
-    metric = benchmark.metrics[0]
-    fields = {
-        "benchmark": name,
-        "train": "train",
-        "dev": "dev",
-        "text": benchmark.text,
-        "label": benchmark.label,
-        "metric": METRIC_OF.get(metric, metric),
-    }
-    if benchmark.kind != "tags":
-        fields["pair"] = benchmark.second
-    if benchmark.kind == "classes":
-        fields["labels"] = ",".join(benchmark.labels)
-    if benchmark.kind == "choice":
-        fields["options"] = benchmark.options
-    return OF_KIND[benchmark.kind], fields
 
 
 def frame_of(frame: str, tokenizer: Any) -> str:

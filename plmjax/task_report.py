@@ -10,9 +10,11 @@ import numpy as np
 from etils import epath
 
 from plmjax.data.labelled.batches import LabelledInput
+from plmjax.data.labelled.blanks import Blanks
 from plmjax.data.labelled.sets import LabelledSet
-from plmjax.data.labelled.text_tasks import TextTask
+from plmjax.data.labelled.text_tasks import Classification, TextTask
 from plmjax.evals import task_baselines
+from plmjax.evals.metrics.choice import ASSIGNMENTS, UNASSIGNED
 from plmjax.evals.report import Report
 from plmjax.task_figures import metric_of
 from plmjax.types import Batch, Loss
@@ -80,7 +82,8 @@ def task_report(
     scores["the usual answer"] = measured(examples, examples.task.usual(known, examples.rows))
     if train and isinstance(examples.task, TextTask):
         some = ([examples.task.texts(row) for row in each.rows] for each in (train, examples))
-        words = task_baselines.of_words(examples.task.kind, *some, train.references)
+        targets = train.task.targets(train.rows, train.classes)
+        words = task_baselines.of_words(examples.task.kind, *some, targets)
         if words is not None:
             scores["TF-IDF, linear"] = measured(examples, words)
     return Report(step, scores, [], f"{examples.name} ({examples.path})")
@@ -89,11 +92,27 @@ def task_report(
 def records(source: LabelledInput, logits: np.ndarray) -> list[dict[str, Any]]:
     """What a model says of each example, for a file: `where`, the fields, and what
     `LabelledTask.said` has."""
-    examples = source.examples
-    said = examples.task.said(predicted(source, logits), logits, examples.classes, examples.rows)
+    examples, found = source.examples, predicted(source, logits)
+    if isinstance(examples.task, Blanks):
+        said = _assigned(examples, found)
+    else:
+        said = examples.task.said(found, logits, examples.classes, examples.rows)
     return [
         {"where": row.where, **row.fields, **one}
         for row, one in zip(examples.rows, said, strict=True)
+    ]
+
+
+def _assigned(examples: LabelledSet, scores: list[np.ndarray]) -> list[dict[str, Any]]:
+    """What is said of blanks, each candidate once in a group where the metric has it so."""
+    assignment = ASSIGNMENTS[examples.task.measured]
+    numbers = np.concatenate([assignment(group) for group in scores]).tolist()
+    return [
+        {
+            "predicted": number,
+            "option": "" if number == UNASSIGNED else examples.task.choices(row)[number],
+        }
+        for number, row in zip(numbers, examples.rows, strict=True)
     ]
 
 
@@ -104,9 +123,11 @@ def leave_answers(source: LabelledInput, logits: np.ndarray, folder: epath.Path)
     lines = (json.dumps(each, ensure_ascii=False, default=str) for each in records(source, logits))
     name = source.examples.name
     (folder / f"predictions-{name}.jsonl").write_text("".join(f"{line}\n" for line in lines))
-    if source.examples.task.kind == "classification":
+    examples = source.examples
+    if isinstance(examples.task, Classification):
         found, path = predicted(source, logits), folder / f"confusion-{name}.png"
-        draw_confusion(source.examples.references, found, source.examples.classes, path)
+        targets = examples.task.targets(examples.rows, examples.classes)
+        draw_confusion(targets, found, examples.classes, path)
 
 
 def draw_confusion(

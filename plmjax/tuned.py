@@ -10,16 +10,16 @@ from rich.text import Text
 from plmjax import experiment
 from plmjax.data.labelled.base import LabelledTask
 from plmjax.data.labelled.sets import LabelledCorpus, LabelledSet, read_set, task_of
-from plmjax.data.labelled.text_tasks import written
+from plmjax.data.labelled.text_tasks import Classification, written
 from plmjax.data.ramp import RampConfig
 from plmjax.errors import UserError
 from plmjax.evals.report import Report
 from plmjax.evals.submissions import Submission, submission, with_none
 from plmjax.experiment import Experiment, Settings
 from plmjax.exporting import open_run
-from plmjax.finetuning import benchmark_task
 from plmjax.parallel.mesh import MeshConfig
 from plmjax.phases import labelled_input
+from plmjax.recipes import benchmark_task
 from plmjax.settings import from_config
 from plmjax.task_report import asked, records, task_report
 from plmjax.train.other_runs import read_parameters
@@ -174,7 +174,7 @@ _BEST_THRESHOLD = "best_f1_threshold"
 
 def check_shown(tuned: Tuned) -> None:
     """Raises a UserError where a run has learned what `show` does not."""
-    if tuned.corpus.task.kind != "classification":
+    if not isinstance(tuned.corpus.task, Classification):
         raise UserError(f"--show is of classes; the run has learned {tuned.corpus.task.kind}")
 
 

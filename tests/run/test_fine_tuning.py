@@ -16,6 +16,7 @@ from plmjax.data.labelled.sets import task_of
 from plmjax.task_figures import metric_of
 from tests.requires import need
 from tests.run import verb
+from tests.run.test_finetune_configs import TASKS
 from tests.test_configs import CONFIGS, get_config
 
 WORDS = ["river", "engine", "teacher", "orchard", "parliament", "violin", "glacier", "market"]
@@ -397,7 +398,7 @@ def test_every_task_of_a_benchmark_has_a_config(reference, name):
 
 def test_every_config_of_fine_tuning_is_tried():
     files = {path.stem for path in (CONFIGS / "finetune").glob("*.py")}
-    assert files == {*ARGUMENTS, "own"}
+    assert files == {*ARGUMENTS, *TASKS, "own"}
 
 
 # ------------------------------------------------------------------------------ the other verbs

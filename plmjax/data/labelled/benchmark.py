@@ -43,12 +43,14 @@ class Split:
       labelled: whether the published files have labels; the rows of others may lack them.
       columns: of files without a header line.
       format: where it is another than the benchmark's.
+      only: fields and their values, of files that hold more than the split: XNLI's languages.
     """
 
     files: tuple[str, ...]
     labelled: bool = True
     columns: tuple[str, ...] = ()
     format: str = ""
+    only: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

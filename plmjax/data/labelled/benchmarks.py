@@ -44,7 +44,7 @@ def read_set(name: str, folder: str, split: str, *, say: Say = to_stderr) -> lis
     for path in set_files(name, folder, split):
         columns = part.columns or benchmark.columns
         format = part.format or benchmark.format
-        own = read_rows(path, format, columns, say=say)
+        own = _only(read_rows(path, format, columns, say=say), part.only, path)
         rows += _checked(own, benchmark, part.labelled, path, say)
     return rows
 
@@ -78,6 +78,14 @@ def label_name(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
+
+
+def _only(rows: list[Row], only: Mapping[str, str], path: str) -> list[Row]:
+    kept = [row for row in rows if all(row.fields.get(k) == v for k, v in only.items())]
+    if not kept:
+        what = ", ".join(f"{name} is {value}" for name, value in only.items())
+        raise UserError(f"{path} has no rows whose {what}; is it the published file?")
+    return kept
 
 
 def _found(root: epath.Path, file: str) -> epath.Path | None:

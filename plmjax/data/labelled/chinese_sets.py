@@ -81,12 +81,14 @@ CLUE = {
     "clue/csl": _classes(_BINARY, text="keywords", second="abst", format="csl"),
     "clue/cmrc2018": Benchmark(
         "span",
-        splits(
-            "cmrc2018_train.json|train.json",
-            "cmrc2018_dev.json|dev.json",
-            "cmrc2018_trial.json|trial.json",
-            hidden=False,
-        ),
+        {
+            **splits(
+                "cmrc2018_train.json|train.json",
+                "cmrc2018_dev.json|dev.json",
+                "cmrc2018_test.json|test.json",
+            ),
+            "trial": Split(("cmrc2018_trial.json", "trial.json")),
+        },
         ("cmrc",),
         format="cmrc",
         **_QUESTIONS,
@@ -102,7 +104,10 @@ CLUE = {
     ),
     "clue/c3": Benchmark(
         "choice",
-        splits(*(_C3.format(name) for name in ("train", "dev", "test"))),
+        splits(
+            *(_C3.format(name) for name in ("train", "dev")),
+            f"{_C3.format('test')}|test1.1.json|test1.0.json",
+        ),
         ("choice_accuracy",),
         text="context",
         second="question",

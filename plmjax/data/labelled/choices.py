@@ -20,7 +20,8 @@ def read_c3(path: str) -> Iterator[Row]:
 
     Yields:
       Rows as above, the lines of a document or dialogue joined by line ends, with `id` of the
-      document and `number` of the question in it, from 0.
+      document, `number` of the question in it, from 0, and where a question has an `id`, as in
+      CLUE's test files, `question_id`.
 
     Raises:
       UserError: where the file cannot be read or is of another form, or an answer is no choice.
@@ -38,7 +39,9 @@ def read_c3(path: str) -> Iterator[Row]:
             options = _texts(field(question, "choice", list, where), "'choice'", where)
             label = _place(question.get("answer"), options, where)
             text = field(question, "question", str, where)
-            yield _choice(context, text, options, label, where, id=str(item[2]), number=place)
+            own = {"id": str(item[2]), "number": place}
+            own |= {"question_id": question["id"]} if "id" in question else {}
+            yield _choice(context, text, options, label, where, **own)
     if not data:
         raise UserError(f"{path} has no questions")
 

@@ -239,12 +239,17 @@ _XNLI = ("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr",
 _XQUAD = ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh")
 
 MULTILINGUAL = {
-    # A file of dev or test holds all languages: the rows say theirs.
+    # A file of dev or test holds all languages: the rows say theirs, and dev_zh has those of one.
     "xnli": _classes(
         NLI,
         files={
             **{f"train_{name}": Split((f"multinli.train.{name}.tsv",)) for name in _XNLI},
             **splits(dev="xnli.dev.tsv", test="xnli.test.tsv", hidden=False),
+            **{
+                f"{split}_{name}": Split((f"xnli.{split}.tsv",), only={"language": name})
+                for split in ("dev", "test")
+                for name in _XNLI
+            },
         },
         label="gold_label",
         aliases={"contradictory": "contradiction"},

@@ -17,6 +17,7 @@ from plmjax.data.labelled.delimited import read_csv, read_tsv
 from plmjax.data.labelled.json_rows import read_json, read_json_or_lines, read_jsonl
 from plmjax.data.labelled.questions import read_cmrc, read_squad
 from plmjax.data.labelled.rows import Row, Say, existing, to_stderr
+from plmjax.data.labelled.segmented import read_conllu_characters, read_segmented
 from plmjax.data.labelled.superglue import read_cluewsc, read_multirc, read_record, read_wsc
 from plmjax.data.labelled.tagged import read_columns, read_conllu, read_weibo
 from plmjax.data.labelled.xnli import read_xnli
@@ -56,6 +57,8 @@ _PLAIN: dict[str, Callable[[str], Iterable[Row]]] = {
     "jsonl": read_jsonl,
     "json": read_json,
     "conllu": read_conllu,
+    "conllu_characters": read_conllu_characters,
+    "segmented": read_segmented,
     "parquet": read_parquet,
     "squad": read_squad,
     "c3": read_c3,

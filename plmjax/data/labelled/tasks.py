@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 
 from plmjax.data.labelled.base import LabelledTask
+from plmjax.data.labelled.blanks import Blanks
 from plmjax.data.labelled.extraction import Extraction
+from plmjax.data.labelled.filling import Filling
+from plmjax.data.labelled.mentions import Mentions
 from plmjax.data.labelled.options import Choice
 from plmjax.data.labelled.similarity import Similarity
 from plmjax.data.labelled.tagging import Tagging
 from plmjax.data.labelled.text_tasks import Classification, MultiLabel, Regression
+from plmjax.data.labelled.verification import Verification
 
 LABELLED_TASKS: Mapping[str, type[LabelledTask]] = {
     "classification": Classification,
@@ -17,5 +21,9 @@ LABELLED_TASKS: Mapping[str, type[LabelledTask]] = {
     "extraction": Extraction,
     "choice": Choice,
     "similarity": Similarity,
+    "mentions": Mentions,
+    "verification": Verification,
+    "filling": Filling,
+    "blanks": Blanks,
 }
 """Settings by name."""

@@ -3,7 +3,8 @@
 Suffixes: B questions or blanks, C options.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -110,6 +111,16 @@ def optimal_assignment(scores_BC: np.ndarray) -> np.ndarray:
     assigned_B = np.full(len(scores_BC), UNASSIGNED)
     assigned_B[blanks_A] = candidates_A
     return assigned_B
+
+
+ASSIGNMENTS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = MappingProxyType(
+    {
+        "chid": greedy_assignment,
+        "chid_optimal": optimal_assignment,
+        "chid_independent": independent_assignment,
+    }
+)
+"""By the names of the metrics that use them."""
 
 
 def _checked(scores_BC: np.ndarray) -> np.ndarray:

@@ -149,10 +149,9 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "record": Metric("answers", answers.record, "em_f1"),
         "cmrc": Metric("answers", answers.cmrc, "em_f1"),
         "choice_accuracy": Metric("choice", _one("accuracy", choice.choice_accuracy), "accuracy"),
-        "chid": Metric("exclusive_choice", _chid(choice.greedy_assignment), "accuracy"),
-        "chid_optimal": Metric("exclusive_choice", _chid(choice.optimal_assignment), "accuracy"),
-        "chid_independent": Metric(
-            "exclusive_choice", _chid(choice.independent_assignment), "accuracy"
-        ),
+        **{
+            name: Metric("exclusive_choice", _chid(assignment), "accuracy")
+            for name, assignment in choice.ASSIGNMENTS.items()
+        },
     }
 )
