@@ -12,8 +12,9 @@ from etils import epath
 from plmjax.data.labelled.batches import LabelledInput
 from plmjax.data.labelled.blanks import Blanks
 from plmjax.data.labelled.sets import LabelledSet
+from plmjax.data.labelled.tagging import Tagging
 from plmjax.data.labelled.text_tasks import Classification, TextTask
-from plmjax.evals import task_baselines
+from plmjax.evals import tagging_baseline, task_baselines
 from plmjax.evals.metrics.choice import ASSIGNMENTS, UNASSIGNED
 from plmjax.evals.report import Report
 from plmjax.task_figures import metric_of
@@ -71,8 +72,8 @@ def task_report(
 
     Args:
       source: the set's.
-      train: the training set, from which the usual answer is known, and for texts the words; None
-        where it is not there, and then the usual answer is that of the set itself.
+      train: the training set, from which the usual answer is known, and of texts and sentences the
+        words; None where it is not there, and then the usual answer is that of the set itself.
       step: how many updates the model has seen.
       loss, logits: as `asked` returns them.
     """
@@ -80,13 +81,24 @@ def task_report(
     known = (train or examples).references
     scores = {"this model": scores_of(source, loss, logits)}
     scores["the usual answer"] = measured(examples, examples.task.usual(known, examples.rows))
-    if train and isinstance(examples.task, TextTask):
-        some = ([examples.task.texts(row) for row in each.rows] for each in (train, examples))
-        targets = train.task.targets(train.rows, train.classes)
-        words = task_baselines.of_words(examples.task.kind, *some, targets)
-        if words is not None:
-            scores["TF-IDF, linear"] = measured(examples, words)
+    if train:
+        scores |= _of_words(examples, train)
     return Report(step, scores, [], f"{examples.name} ({examples.path})")
+
+
+def _of_words(examples: LabelledSet, train: LabelledSet) -> dict[str, dict[str, float]]:
+    """The figures of what knows the words of the training set alone, by its name."""
+    task, both = examples.task, (train, examples)
+    if isinstance(task, Tagging):
+        known, new = ([task.words(row) for row in each.rows] for each in both)
+        tagged = tagging_baseline.of_words(known, train.references, new)
+        return {tagged.name: measured(examples, tagged.tags)}
+    if isinstance(task, TextTask):
+        known, new = ([task.texts(row) for row in each.rows] for each in both)
+        targets = task.targets(train.rows, train.classes)
+        found = task_baselines.of_words(task.kind, known, new, targets)
+        return {} if found is None else {"TF-IDF, linear": measured(examples, found)}
+    return {}
 
 
 def records(source: LabelledInput, logits: np.ndarray) -> list[dict[str, Any]]:
