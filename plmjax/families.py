@@ -129,6 +129,9 @@ def _settings_of(objective: type[nn.Module]) -> list[dataclasses.Field]:
     return [field for field in dataclasses.fields(objective) if field.name not in filled]
 
 
+_WRITTEN = {str: ((str,), "a name"), bool: ((bool,), "true or false")}
+
+
 def make_objective(
     section: Mapping[str, Any], family: str, model: Any, told: Mapping[str, Any]
 ) -> nn.Module:
@@ -158,7 +161,7 @@ def make_objective(
         if key not in known:
             there = nearest(key, known) if known else "; it has none but name"
             raise UserError(f"config.objective.{key} is not a setting of {name}{there}")
-        kinds, what = ((str,), "a name") if known[key] is str else ((int, float), "a number")
+        kinds, what = _WRITTEN.get(known[key], ((int, float), "a number"))
         if not isinstance(value, kinds):
             raise UserError(f"config.objective.{key}={value!r}; expected {what}")
     takes = {field.name for field in dataclasses.fields(cls)}
