@@ -141,7 +141,13 @@ def _of_arrow(path: str, begin: int, end: int | None, fields: list[str]) -> Iter
                     yield raw.tell() / size, record
 
 
-def _tfds_builder(target: str) -> tuple[Any, str]:
+def tfds_builder(target: str) -> tuple[Any, str]:
+    """The builder of `NAME` or `NAME:SPLIT`, a set that is on this machine, and the split; `train`
+    where none is named.
+
+    Raises:
+      UserError: where TFDS does not know it, or the split is not there.
+    """
     name, _, split = target.partition(":")
     tfds = _library("tensorflow_datasets", "tensorflow-datasets")
     try:
@@ -160,7 +166,7 @@ def _tfds_builder(target: str) -> tuple[Any, str]:
 
 
 def _shards(target: str) -> Iterator[Found]:
-    builder, split = _tfds_builder(target)
+    builder, split = tfds_builder(target)
     about = builder.info.splits[split]
     for shard in range(about.num_shards):
         size = about.num_bytes // about.num_shards
@@ -171,7 +177,7 @@ def _of_tfds(target: str, shard: int) -> Iterator:
     from plmjax.data.host_tensorflow import tensorflow
 
     tensorflow()
-    builder, split = _tfds_builder(target)
+    builder, split = tfds_builder(target)
     tfds = _library("tensorflow_datasets", "tensorflow-datasets")
     config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
     dataset = builder.as_dataset(

@@ -10,6 +10,7 @@ from plmjax.data.labelled.chinese_sets import CHINESE, CLUE, FEWCLUE
 from plmjax.data.labelled.english_sets import GLUE, MULTILINGUAL, OTHERS, SUPERGLUE
 from plmjax.data.labelled.reading import read_rows
 from plmjax.data.labelled.rows import Row, Say, counted, no_field, to_stderr
+from plmjax.data.labelled.tfds_sets import is_tfds, read_tfds
 from plmjax.errors import UserError
 from plmjax.settings import choose
 
@@ -30,7 +31,8 @@ def read_set(name: str, folder: str, split: str, *, say: Say = to_stderr) -> lis
 
     Args:
       name: one of BENCHMARKS.
-      folder: the set's own, with its files under one of their published names, maybe compressed.
+      folder: the set's own, with its files under one of their published names, maybe compressed;
+        or its name in tensorflow-datasets, as `tfds:glue/sst2`.
       split: one of the set's: `train`, `dev`, `test` and others.
       say: is told of rows that are dropped by convention; stderr by default.
 
@@ -40,6 +42,9 @@ def read_set(name: str, folder: str, split: str, *, say: Say = to_stderr) -> lis
     """
     benchmark = choose(name, BENCHMARKS, "benchmark")
     part = choose(split, benchmark.splits, f"split of {name}")
+    if is_tfds(folder):
+        own = read_tfds(name, folder, split, part.only)
+        return list(_checked(own, benchmark, part.labelled, f"{folder}, {split}", say))
     rows = []
     for path in set_files(name, folder, split):
         columns = part.columns or benchmark.columns

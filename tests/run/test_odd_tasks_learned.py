@@ -1,0 +1,159 @@
+"""WSC, WiC, MultiRC, ReCoRD and ChID, learned from small files and answered for leaderboards."""
+
+import json
+import random
+
+import pytest
+from sklearn.metrics import f1_score
+
+from tests.run import verb
+
+pytestmark = pytest.mark.slow
+
+WET, DRY = ("river", "glacier"), ("engine", "teacher", "orchard", "violin", "market")
+SMALL = (
+    *("--config.model.dtype=float32", "--config.data.seq_len=48", "--config.data.batch_size=16"),
+    *("--config.optimizer.learning_rate=3e-3", "--config.optimizer.warmup_fraction=0.1"),
+)
+
+
+def wsc(rng, number: int, labelled: bool) -> dict:
+    """Whether the noun is wet."""
+    noun = rng.choice([*WET, *WET, *DRY])
+    target = {"span1_text": noun, "span1_index": 1, "span2_text": "it", "span2_index": 3}
+    row = {"text": f"the {noun} and it", "target": target, "idx": number}
+    return row | ({"label": noun in WET} if labelled else {})
+
+
+def wic(rng, number: int, labelled: bool) -> dict:
+    """Whether the word is wet."""
+    word = rng.choice([*WET, *WET, *DRY])
+    row = {"word": word, "sentence1": f"a {word}", "sentence2": f"the {word}", "idx": number}
+    row |= {"start1": 2, "end1": 2 + len(word), "start2": 4, "end2": 4 + len(word)}
+    return row | ({"label": word in WET} if labelled else {})
+
+
+def multirc(rng, number: int, labelled: bool) -> dict:
+    """Right answers are wet; a question has one or two."""
+    questions = []
+    for question in range(2):
+        answers = []
+        for text in rng.sample([*WET, *DRY[:2]], 3):
+            answer = {"idx": len(answers) + 10 * question, "text": text}
+            answers.append(answer | ({"label": int(text in WET)} if labelled else {}))
+        questions.append({"idx": question, "question": "Which?", "answers": answers})
+    return {"idx": number, "passage": {"text": "The market.", "questions": questions}}
+
+
+def record(rng, number: int, labelled: bool) -> dict:
+    """What is wet is left out."""
+    some = [rng.choice(WET), *rng.sample(DRY, rng.randint(1, 3))]
+    rng.shuffle(some)
+    text, entities, answers = " ".join(some), [], []
+    for word in some:
+        start = text.index(word)
+        entities.append({"start": start, "end": start + len(word) - 1})
+        if word in WET:
+            answers.append({**entities[-1], "text": word})
+    query = {"idx": 100 + number, "query": "@placeholder flows."}
+    query |= {"answers": answers} if labelled else {}
+    return {"idx": number, "passage": {"text": text, "entities": entities}, "qas": [query]}
+
+
+def chid(rng, number: int, labelled: bool) -> dict:
+    """Two texts, whose blanks are for what is wet, of the same candidates."""
+    some = [*WET, *rng.sample(DRY, 2)]
+    rng.shuffle(some)
+    blanks = [f"#idiom{2 * number + at:06d}#" for at in range(2)]
+    content = [f"wide {blanks[0]} flows", f"old {blanks[1]} stands"]
+    return {"content": content, "candidates": some}
+
+
+KINDS = {"wsc": wsc, "wic": wic, "multirc": multirc, "record": record}
+
+
+def written(folder, task: str, sizes: dict[str, int]) -> None:
+    for name, size in sizes.items():
+        rng = random.Random(f"{task} {name}")
+        rows = [KINDS[task](rng, number, name != "test") for number in range(size)]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text(text)
+
+
+def tuned(reference, folder, config: str, *more: str) -> dict:
+    done = verb.forked(
+        f"--config=configs/finetune/{config},init_from={reference.workdir}",
+        *(f"--config.task.folder={folder}", f"--workdir={folder}/run", *SMALL, *more),
+    )
+    assert done.code == 0, done.err
+    return json.loads((folder / "run" / "evaluation.json").read_text())["scores"]
+
+
+def submitted(folder, due: str) -> str:
+    words = (f"--model={folder}/run", "--data=test", f"--submission={folder}/{due}")
+    done = verb.forked(*words, verb="evaluate")
+    assert done.code == 0, done.err
+    assert f"a leaderboard takes it as {due}." in done.err
+    return (folder / due).read_text()
+
+
+FIGURES = {
+    "wsc": ("accuracy", "WSC.jsonl"),
+    "wic": ("accuracy", "WiC.jsonl"),
+    "multirc": ("f1a_em", "MultiRC.jsonl"),
+    "record": ("em_f1", "ReCoRD.jsonl"),
+}
+SIZES = {"wsc": 128, "wic": 128, "multirc": 25, "record": 50}
+
+
+@pytest.mark.parametrize("task", FIGURES)
+def test_it_is_learned_and_submitted(reference, tmp_path, task):
+    figure, due = FIGURES[task]
+    written(tmp_path, task, {"train": SIZES[task], "val": 30, "test": 12})
+    scores = tuned(reference, tmp_path, f"superglue.py:{task}", "--config.task.epochs=20")
+    assert scores["this model"][figure] > scores["the usual answer"][figure] + 0.15, scores
+    lines = [json.loads(line) for line in submitted(tmp_path, due).splitlines()]
+    assert len(lines) == 12
+    if task == "multirc":
+        given = [json.loads(line) for line in (tmp_path / "test.jsonl").open()]
+        wanted = [
+            [[one["idx"] for one in q["answers"]] for q in row["passage"]["questions"]]
+            for row in given
+        ]
+        found = [
+            [[one["idx"] for one in q["answers"]] for q in row["passage"]["questions"]]
+            for row in lines
+        ]
+        assert found == wanted and [row["idx"] for row in lines] == list(range(12))
+        said = [json.loads(line) for line in (tmp_path / "run/predictions-dev.jsonl").open()]
+        f1 = f1_score([row["label"] for row in said], [int(row["predicted"]) for row in said])
+        assert scores["this model"]["f1a"] == pytest.approx(f1)
+    if task == "record":
+        assert [line["idx"] for line in lines] == list(range(100, 112))
+        assert {line["label"] for line in lines} <= {*WET, *DRY}
+    if task == "wsc":
+        assert {line["label"] for line in lines} <= {"True", "False"}
+
+
+def test_blanks_are_learned_and_each_candidate_is_used_once(reference, tmp_path):
+    rng = random.Random(5)
+    for name, size in (("train", 60), ("dev", 20), ("test", 8)):
+        rows = [chid(rng, number, True) for number in range(size)]
+        (tmp_path / f"{name}.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        if name == "test":
+            continue
+        answers = {}
+        for number, row in enumerate(rows):
+            places = [row["candidates"].index(one) for one in WET]
+            answers |= {f"#idiom{2 * number + at:06d}#": place for at, place in enumerate(places)}
+        (tmp_path / f"{name}_answer.json").write_text(json.dumps(answers))
+    scores = tuned(reference, tmp_path, "clue.py:chid", "--config.task.epochs=8")
+    assert scores["this model"]["accuracy"] > scores["the usual answer"]["accuracy"] + 0.1, scores
+    said = [json.loads(line) for line in (tmp_path / "run/predictions-dev.jsonl").open()]
+    right = sum(line["label"] == line["predicted"] for line in said)
+    assert scores["this model"]["accuracy"] == pytest.approx(right / len(said))
+    for first, second in zip(said[::2], said[1::2], strict=True):
+        assert first["predicted"] != second["predicted"]
+    due = json.loads(submitted(tmp_path, "chid11_predict.json"))
+    assert list(due) == [f"#idiom{number:06d}#" for number in range(16)]
+    assert all(due[f"#idiom{2 * n:06d}#"] != due[f"#idiom{2 * n + 1:06d}#"] for n in range(8))
