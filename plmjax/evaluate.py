@@ -164,6 +164,9 @@ def _on_its_task() -> int:
             )
     if NULL_THRESHOLD.value is not None and not SUBMISSION.value:
         raise UserError("--null_threshold does nothing without --submission; give that, too")
+    for name, path in (("items", ITEMS.value), ("submission", SUBMISSION.value)):
+        if path and not epath.Path(path).parent.is_dir():
+            raise UserError(f"--{name}={path}: there is no such folder; make it, or give another")
     run = tuned.open_tuned(MODEL.value, BATCH_SIZE.value, DTYPE.value, parsed_mesh(MESH.value), say)
     if SHOW.value:
         tuned.check_shown(run)
@@ -184,15 +187,18 @@ def _on_its_task() -> int:
         due, text = tuned.submitted(MODEL.value, examples, records, NULL_THRESHOLD.value)
         epath.Path(SUBMISSION.value).write_text(text)
         say(f"{SUBMISSION.value} has {len(records)} answers; a leaderboard takes it as {due.file}.")
-    if report is None:
-        answers = {"answered": len(examples), "labelled": False}
-        line = (
-            f"{len(examples)} examples of {DATA.value} answered; they have no labels to measure by."
-        )
-        print(json.dumps(answers) if AS_JSON.value else line)
-    else:
-        print(json.dumps(report.scores["this model"]) if AS_JSON.value else report.text())
+    _print(report, len(records))
     return 0
+
+
+def _print(report: Any, count: int) -> None:
+    """Prints the figures of a fine-tuned run; without labels, how many examples were answered."""
+    if report is not None:
+        print(json.dumps(report.scores["this model"]) if AS_JSON.value else report.text())
+    elif AS_JSON.value:
+        print(json.dumps({"answered": count, "labelled": False}))
+    else:
+        print(f"{count} examples of {DATA.value} answered; they have no labels to measure by.")
 
 
 def _options() -> Any:

@@ -112,6 +112,8 @@ def test_mistakes_are_one_line(rte, tmp_path):
     line = refusal(model, "--data=test", "--benchmark=squad1", f"--folder={tmp_path}")
     assert "--benchmark=squad1 asks for extraction, and the run has learned classification" in line
     assert "--folder is missing" in refusal(model, "--data=test", "--benchmark=superglue/ax_b")
+    line = refusal(model, "--data=dev", f"--submission={tmp_path}/nowhere/due.tsv")
+    assert "nowhere/due.tsv: there is no such folder; make it, or give another" in line
     line = refusal(model, "--data=dev", "--null_threshold=1")
     assert "--null_threshold does nothing without --submission" in line
 

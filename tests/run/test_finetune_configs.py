@@ -37,8 +37,10 @@ def run(tmp_path_factory):
     (folder / "tokenizer").mkdir()
     tokenizer.save(folder / "tokenizer")
     config = experiment.default_config("bert", "tiny").to_dict()
-    corpus = {"path": str(folder / "tokenizer"), "vocabulary": tokenizer.digest}
-    record = {"config": config, "corpus": corpus}
+    record = {
+        "config": config,
+        "corpus": {"path": str(folder / "tokenizer"), "vocabulary": tokenizer.digest},
+    }
     record |= {"parameters": 0, "starts": []}
     (folder / "run.json").write_text(json.dumps(record))
     return folder

@@ -13,7 +13,8 @@ pytestmark = pytest.mark.slow
 WET, DRY = ("river", "glacier"), ("engine", "teacher", "orchard", "violin", "market")
 SMALL = (
     *("--config.model.dtype=float32", "--config.data.seq_len=48", "--config.data.batch_size=16"),
-    *("--config.optimizer.learning_rate=3e-3", "--config.optimizer.warmup_fraction=0.1"),
+    *("--config.optimizer.learning_rate=1e-2", "--config.optimizer.warmup_fraction=0.1"),
+    "--config.objective.pooling=mean",
 )
 
 
