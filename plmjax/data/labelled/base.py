@@ -68,7 +68,8 @@ class LabelledTask:
 
     Attributes:
       benchmark: a published set, a name of `plmjax.data.labelled.benchmarks.BENCHMARKS`, of which
-        `folder` has the files; empty for files of one's own.
+        `folder` has the files, or is its name in tensorflow-datasets, as `tfds:glue/sst2`; empty
+        for files of one's own.
       train, dev: files; of a benchmark the names of its splits.
       format: how files are written, a name of `plmjax.data.labelled.FORMATS`; empty goes by their
         endings.
