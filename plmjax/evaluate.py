@@ -10,9 +10,12 @@ Of a run that was fine-tuned, on another file of its task:
 --submission=FILE          writes what the benchmark's leaderboard takes
 --null_threshold=X         of --submission of SQuAD 2.0: no answer where none is believed more than
                            the best one by more than X (default: best on the development set)
-and --batch_size, --dtype, --mesh, --json as below. Of others, tasks told in the prompt:
+and --checkpoint, --batch_size, --dtype, --mesh, --json as below. Others are asked tasks that are
+told in the prompt:
 
 --model=PATH       a run's workdir, or a folder of Hugging Face's
+--checkpoint=last|best|STEP   of the run, which one (default last); the best is that which scored
+                   best on what is held out as it was trained
 --task=NAME,...    GPT-3's arithmetic (2D+ 2D- 3D+ 3D- 4D+ 4D- 5D+ 5D- 2Dx 1DC) and scrambled words
                    (CL A1 A2 RI RW), those of configs/tasks/ (lambada, probes_en, tnews, ...), a
                    file of your own that ends in .toml, or perplexity:FILE of a text
@@ -81,6 +84,7 @@ LIST = flags.DEFINE_bool("list", False, "Print the tasks, and stop.")
 LM_EVAL = flags.DEFINE_list("lm_eval", [], "Tasks of lm-evaluation-harness.")
 LM_EVAL_PATH = flags.DEFINE_string("lm_eval_path", "", "A folder with more of its tasks.")
 
+CHECKPOINT = flags.DEFINE_string("checkpoint", "last", "Which one: last, best or a step.")
 SHOW = flags.DEFINE_integer("show", 0, "Examples that are printed.", lower_bound=0)
 BENCHMARK = flags.DEFINE_string("benchmark", "", "Another benchmark with the same question.")
 FOLDER = flags.DEFINE_string("folder", "", "Where the files of a benchmark are.")
@@ -146,7 +150,7 @@ def main(rest: Sequence[str]) -> int:
 
 def _on_its_task() -> int:
     """Evaluates a fine-tuned run; returns the exit code."""
-    from plmjax import tuned
+    from plmjax import task_examples, tuned
     from plmjax.evals import submissions
 
     if TASK.value or LM_EVAL.value:
@@ -167,9 +171,8 @@ def _on_its_task() -> int:
     for name, path in (("items", ITEMS.value), ("submission", SUBMISSION.value)):
         if path and not epath.Path(path).parent.is_dir():
             raise UserError(f"--{name}={path}: there is no such folder; make it, or give another")
-    run = tuned.open_tuned(MODEL.value, BATCH_SIZE.value, DTYPE.value, parsed_mesh(MESH.value), say)
-    if SHOW.value:
-        tuned.check_shown(run)
+    given = BATCH_SIZE.value, DTYPE.value, parsed_mesh(MESH.value)
+    run = tuned.open_tuned(MODEL.value, *given, say, CHECKPOINT.value)
     examples = tuned.read(run, DATA.value, BENCHMARK.value, FOLDER.value)
     if not (examples.labelled or ITEMS.value or SUBMISSION.value or SHOW.value):
         raise UserError(
@@ -179,8 +182,9 @@ def _on_its_task() -> int:
     if SUBMISSION.value:
         submissions.submission(examples.task.benchmark, DATA.value, examples.task.kind)
     report, records = tuned.answered(run, examples)
+    say(f"{MODEL.value}: the checkpoint of step {run.step:,} ({run.told})")
     if SHOW.value:
-        tuned.show(examples, records, SHOW.value)
+        task_examples.show(examples, records, SHOW.value)
     if ITEMS.value:
         _write(records)
     if SUBMISSION.value:
@@ -274,7 +278,7 @@ def _model(mesh: MeshConfig) -> Any:
     from plmjax.asking import Model
     from plmjax.loaded import load_asked
 
-    return Model(load_asked(MODEL.value, DTYPE.value, mesh), BATCH_SIZE.value)
+    return Model(load_asked(MODEL.value, DTYPE.value, mesh, CHECKPOINT.value), BATCH_SIZE.value)
 
 
 def _shots(given: Sequence[str]) -> list[int]:

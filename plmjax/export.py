@@ -1,6 +1,8 @@
 """To and from Hugging Face: python -m plmjax.export --workdir=RUN --to_huggingface=FOLDER
 
---workdir=RUN --to_huggingface=FOLDER     writes the run's newest checkpoint for transformers
+--workdir=RUN --to_huggingface=FOLDER     writes a checkpoint of the run for transformers
+--checkpoint=last|best|STEP   which one of the run (default last); the best is that which scored
+                          best on what is held out as it was trained
 --architecture=CLASS      their model class, such as BertModel or BertForMaskedLM (default: the one
                           with all heads that the run has)
 --max_shard_size=SIZE     of a file of weights (default 5GB)
@@ -26,7 +28,9 @@ ARCHITECTURE = flags.DEFINE_string("architecture", "", "A model class of transfo
 MAX_SHARD_SIZE = flags.DEFINE_string("max_shard_size", "5GB", "Of a file of weights.")
 DTYPE = flags.DEFINE_string("dtype", "float32", "Of the weights: float32 or bfloat16.")
 
-_OF_WRITING = ("architecture", "max_shard_size", "dtype")
+CHECKPOINT = flags.DEFINE_string("checkpoint", "last", "Which one: last, best or a step.")
+
+_OF_WRITING = ("checkpoint", "architecture", "max_shard_size", "dtype")
 
 
 def main(rest: Sequence[str]) -> int:
@@ -43,7 +47,8 @@ def main(rest: Sequence[str]) -> int:
     if TO.value is not None:
         from plmjax.exporting import export
 
-        export(WORKDIR.value, TO.value, ARCHITECTURE.value, MAX_SHARD_SIZE.value, DTYPE.value, say)
+        names = ARCHITECTURE.value, MAX_SHARD_SIZE.value, DTYPE.value
+        export(WORKDIR.value, TO.value, *names, say, CHECKPOINT.value)
         return 0
     if given := [name for name in _OF_WRITING if flags.FLAGS[name].present]:
         raise UserError(f"--{given[0]} is for --to_huggingface; leave it out")

@@ -25,7 +25,7 @@ from plmjax.huggingface.keys import shape_of
 from plmjax.model_card import model_card
 from plmjax.run_tokenizer import tokenizer_of
 from plmjax.settings import choose, from_config
-from plmjax.train.checkpoints import newest_state
+from plmjax.train.chosen import LAST, chosen_state
 from plmjax.train.parameters import RenamedParameters, StoredParameters
 from plmjax.train.workdir import Workdir
 
@@ -46,7 +46,7 @@ _OPTIONAL = {
 class Run:
     """What is known of a run that is to be exported.
 
-    record: its run.json. step: of the checkpoint, state: its folder.
+    record: its run.json. step: of the checkpoint, state: its folder, told: which one it is.
     """
 
     work: Workdir
@@ -56,6 +56,7 @@ class Run:
     parameters: StoredParameters | RenamedParameters
     step: int
     state: epath.Path
+    told: str = ""
 
     @property
     def family_name(self) -> str:
@@ -75,6 +76,7 @@ def export(
     max_shard_size: str,
     dtype: str,
     say: Callable[[str], None] = print,
+    checkpoint: str = LAST,
 ) -> None:
     """Writes a folder that transformers loads.
 
@@ -85,6 +87,7 @@ def export(
       max_shard_size: of a file, such as 5GB.
       dtype: of the weights, a name of DTYPES.
       say: takes lines about what was written.
+      checkpoint: which one: last, best, or a step.
 
     Raises:
       UserError: for whatever the user can mend.
@@ -92,7 +95,7 @@ def export(
     kind = choose(dtype, DTYPES, "--dtype")
     limit = size_of(max_shard_size)
     target = new_folder(folder, "--to_huggingface")
-    run = open_run(workdir, say)
+    run = open_run(workdir, say, checkpoint=checkpoint)
     family, key = _family(run, architecture)
     if run.is_electra and key == "language_model":
         run = generator_of(run)
@@ -107,7 +110,8 @@ def export(
         sizes = write_weights(run, family, key, partial, kind, limit)
         card = model_card(run, family, key, target.name, note)
         (partial / "README.md").write_text(card)
-    say(f"{target}: {family.classes[key]}, {sum(sizes):,} parameters, of step {run.step:,}.")
+    of = f"of step {run.step:,} ({run.told})"
+    say(f"{target}: {family.classes[key]}, {sum(sizes):,} parameters, {of}.")
     entries = {entry.ours for entry in table}
     left = [
         what
@@ -120,16 +124,19 @@ def export(
         say(f"{note[0].upper()}{note[1:]}.")
 
 
-def open_run(workdir: str, say: Callable[[str], None], given_as: str = "--workdir") -> Run:
-    """Opens the newest intact checkpoint of a run, and its tokenizer.
+def open_run(
+    workdir: str, say: Callable[[str], None], given_as: str = "--workdir", checkpoint: str = LAST
+) -> Run:
+    """Opens a checkpoint of a run, and its tokenizer.
 
     Args:
       workdir: of the run.
       say: hears of damaged checkpoints.
       given_as: what the user set to `workdir`, for messages.
+      checkpoint: as of `plmjax.train.chosen.chosen_state`; the newest intact one by default.
 
     Raises:
-      UserError: if there is no run, or one that cannot be read.
+      UserError: if there is no run or checkpoint, or one that cannot be read.
     """
     work = Workdir(workdir, given_as)
     record = work.stored()
@@ -137,12 +144,15 @@ def open_run(workdir: str, say: Callable[[str], None], given_as: str = "--workdi
         raise UserError(f"{work.name} is not the workdir of a run: it has no run.json")
     model = dict(record["config"].get("model") or {})
     name = model.pop("family", "")
-    chosen = choose(name, experiment.FAMILIES, f"{work.run_file}: config.model.family")
-    config = from_config(chosen.config, model, f"{work.run_file}: config.model")
+    family = choose(name, experiment.FAMILIES, f"{work.run_file}: config.model.family")
+    config = from_config(family.config, model, f"{work.run_file}: config.model")
     tokenizer, _ = tokenizer_of(work, record["corpus"])
-    state = newest_state(work.path / "checkpoints", "a run has one after its first save", say)
-    step = int(state.parent.name)
-    return Run(work, record, config, tokenizer, StoredParameters(state), step, state)
+    remedy = "a run has one after its first save"
+    chosen = chosen_state(work.path / "checkpoints", checkpoint, remedy, say)
+    parameters = StoredParameters(chosen.state)
+    return Run(
+        *(work, record, config, tokenizer, parameters, chosen.step, chosen.state, chosen.told)
+    )
 
 
 def _family(run: Run, architecture: str) -> tuple[Family, str]:

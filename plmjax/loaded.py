@@ -28,6 +28,7 @@ from plmjax.parallel.layout import check_parameters
 from plmjax.parallel.mesh import MeshConfig, make_mesh
 from plmjax.parallel.rules import ShardingConfig, on_mesh, parameter_shardings
 from plmjax.settings import choose, from_config
+from plmjax.train.chosen import LAST
 from plmjax.train.other_runs import read_parameters
 from plmjax.train.parameters import LazyArray, nested
 from plmjax.train.state import boxed_parameters
@@ -116,17 +117,19 @@ def load_model(
     sharding: ShardingConfig = _SHARDING,
     given_as: str = "--model",
     say: Callable[[str], None] = _to_stderr,
+    checkpoint: str = LAST,
 ) -> Loaded:
     """Loads a model.
 
     Args:
-      path: the workdir of a run, whose newest intact checkpoint is taken, or a folder with
-        config.json, weights and tokenizer as Hugging Face has them.
+      path: the workdir of a run, or a folder with config.json, weights and tokenizer as Hugging
+        Face has them.
       dtype: float32 or bfloat16; empty for what the run had, of published files float32.
       mesh: how devices split it.
       sharding: which axes of the mesh split what.
       given_as: what the user set to `path`, for messages.
       say: hears of damaged checkpoints.
+      checkpoint: of a run: last (the newest intact one), best, or a step.
 
     Raises:
       UserError: if there is neither, it cannot be read, or does not fit the mesh.
@@ -141,7 +144,12 @@ def load_model(
         )
     devices = make_mesh(mesh)
     if (folder / "run.json").exists():
-        return _of_run(path, dtype, devices, sharding.rules, given_as, say)
+        return _of_run(path, dtype, devices, sharding.rules, given_as, say, checkpoint)
+    if checkpoint != LAST:
+        raise UserError(
+            f"--checkpoint={checkpoint} is of the workdir of a run, and {given_as}={path} is none;"
+            " leave it out"
+        )
     if (folder / "config.json").exists():
         return _of_files(path, dtype, devices, sharding.rules, given_as)
     raise UserError(
@@ -150,10 +158,10 @@ def load_model(
     )
 
 
-def load_asked(path: str, dtype: str, mesh: MeshConfig) -> Loaded:
-    """As `load_model`, for the flags --model, --dtype and --mesh of a verb."""
+def load_asked(path: str, dtype: str, mesh: MeshConfig, checkpoint: str = LAST) -> Loaded:
+    """As `load_model`, for the flags --model, --dtype, --mesh and --checkpoint of a verb."""
     try:
-        return load_model(path, dtype=dtype, mesh=mesh)
+        return load_model(path, dtype=dtype, mesh=mesh, checkpoint=checkpoint)
     except UserError as error:
         message = re.sub(r"config\.mesh\.(\w+)=", r"--mesh=\1=", str(error))
         raise UserError(message.replace("config.mesh", "--mesh")) from None
@@ -174,9 +182,17 @@ def check_writes(loaded: Loaded) -> None:
 
 
 def _of_run(
-    path: str, dtype: str, mesh: Mesh, rules: tuple, given_as: str, say: Callable[[str], None]
+    path: str,
+    dtype: str,
+    mesh: Mesh,
+    rules: tuple,
+    given_as: str,
+    say: Callable[[str], None],
+    checkpoint: str,
 ) -> Loaded:
-    run = open_run(path, say, given_as)
+    run = open_run(path, say, given_as, checkpoint)
+    if checkpoint != LAST:
+        say(f"{path}: the checkpoint of step {run.step:,} ({run.told})")
     stored = {key: value for key, value in run.record["config"].items() if key in _READ}
     settings = _to_ask(from_config(Settings, stored), dtype)
     objective, boxed = _checked(settings, mesh, rules)

@@ -40,9 +40,11 @@ from plmjax.evals.report import Report
 from plmjax.experiment import Experiment, Settings
 from plmjax.older_runs import defaults
 from plmjax.reporting import make_report
+from plmjax.task_figures import metric_of
 from plmjax.task_report import asked, leave_answers, task_report
 from plmjax.train import hooks, metrics
-from plmjax.train.checkpoints import check_space
+from plmjax.train.checkpoints import check_space, complete_steps
+from plmjax.train.chosen import best_step
 from plmjax.train.state import TrainState
 from plmjax.train.watchdog import Watchdog
 from plmjax.train.workdir import Workdir, write_whole
@@ -123,7 +125,9 @@ def run(settings: Settings, workdir: str, watchdog: Watchdog) -> int:
         if group.first:
             leave(work)
             records = metrics.read_records(work.path / metrics.FILE)
-            draw_curves(records, work.path / "curves.png", str(work.path))
+            figure = metric_of(corpus.task).main if settings.task else ""
+            marked = best_step(work.path / "checkpoints") if settings.task else None
+            draw_curves(records, work.path / "curves.png", str(work.path), figure, marked)
             # Last, since a run that has its report counts as complete.
             write_whole(work.path / REPORT_FILE, report.to_json())
     if group.first:
@@ -254,9 +258,15 @@ def closing(work: Workdir) -> str:
     """Where everything is, and what to type next."""
     path, text = flags.FLAGS["config"].config_filename, str(work.path)
     if (work.stored_config() or {}).get("task"):
+        best, hint = best_step(work.path / "checkpoints"), ""
+        if best is not None and best != complete_steps(work.path / "checkpoints")[-1]:
+            hint = (
+                f"The best checkpoint is that of step {best:,}; --checkpoint=best reads it in place"
+                " of the last.\n"
+            )
         return (
             f"Metrics, curves.png, what is said of each example, checkpoints and run.json are in"
-            f" {text}.\nTo measure it on another file, and look at what it says:\n"
+            f" {text}.\n{hint}To measure it on another file, and look at what it says:\n"
             f"  python -m plmjax.evaluate --model={text} --data=FILE --show=20"
         )
     return (

@@ -1,6 +1,5 @@
 """A fine-tuned model on a labelled set: what it says of each example, and how good that is."""
 
-import io
 import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -11,11 +10,13 @@ from etils import epath
 
 from plmjax.data.labelled.batches import LabelledInput
 from plmjax.data.labelled.blanks import Blanks
+from plmjax.data.labelled.extraction import Extraction
 from plmjax.data.labelled.sets import LabelledSet
 from plmjax.data.labelled.tagging import Tagging
 from plmjax.data.labelled.text_tasks import Classification, TextTask
-from plmjax.evals import tagging_baseline, task_baselines
+from plmjax.evals import confusion, tagging_baseline, task_baselines
 from plmjax.evals.metrics.choice import ASSIGNMENTS, UNASSIGNED
+from plmjax.evals.metrics.tagging import SPANS
 from plmjax.evals.report import Report
 from plmjax.task_figures import metric_of
 from plmjax.types import Batch, Loss
@@ -103,12 +104,17 @@ def _of_words(examples: LabelledSet, train: LabelledSet) -> dict[str, dict[str, 
 
 def records(source: LabelledInput, logits: np.ndarray) -> list[dict[str, Any]]:
     """What a model says of each example, for a file: `where`, the fields, and what
-    `LabelledTask.said` has."""
+    `LabelledTask.said` has; of answers in a text `predicted_start`, the character at which they
+    begin there, -1 for none."""
     examples, found = source.examples, predicted(source, logits)
     if isinstance(examples.task, Blanks):
         said = _assigned(examples, found)
     else:
         said = examples.task.said(found, logits, examples.classes, examples.rows)
+    if isinstance(examples.task, Extraction):
+        best = examples.task.found(source.features, logits, len(said))
+        for line, answer in zip(said, best, strict=True):
+            line["predicted_start"] = answer.start
     return [
         {"where": row.where, **row.fields, **one}
         for row, one in zip(examples.rows, said, strict=True)
@@ -129,47 +135,27 @@ def _assigned(examples: LabelledSet, scores: list[np.ndarray]) -> list[dict[str,
 
 
 def leave_answers(source: LabelledInput, logits: np.ndarray, folder: epath.Path) -> None:
-    """Leaves what a model says of each example in `predictions-NAME.jsonl`, and of classes the
-    picture `confusion-NAME.png`."""
+    """Leaves what a model says of each example in `predictions-NAME.jsonl`, and of classes and tags
+    the picture `confusion-NAME.png`."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps(each, ensure_ascii=False, default=str) for each in records(source, logits))
     name = source.examples.name
     (folder / f"predictions-{name}.jsonl").write_text("".join(f"{line}\n" for line in lines))
-    examples = source.examples
-    if isinstance(examples.task, Classification):
-        found, path = predicted(source, logits), folder / f"confusion-{name}.png"
-        targets = examples.task.targets(examples.rows, examples.classes)
-        draw_confusion(targets, found, examples.classes, path)
+    table = confusion_of(source.examples, predicted(source, logits))
+    if table is not None:
+        confusion.draw_confusion(table, folder / f"confusion-{name}.png")
 
 
-def draw_confusion(
-    targets: np.ndarray, found: np.ndarray, classes: tuple[str, ...], path: epath.PathLike
-) -> None:
-    """Draws how often each class is taken for which into a PNG file.
-
-    Args:
-      targets, found: int [N].
-      classes: their names.
-      path: the file to write.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    counts = np.zeros((len(classes), len(classes)), int)
-    np.add.at(counts, (targets, found), 1)
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    side = 2.5 + 0.45 * len(classes)
-    figure = Figure(figsize=(side, side), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    if len(classes) <= 25:
-        for row, column in np.ndindex(counts.shape):
-            color = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, counts[row, column], ha="center", va="center", color=color)
-    axes.set_xticks(range(len(classes)), classes, rotation=90)
-    axes.set_yticks(range(len(classes)), classes)
-    axes.set(xlabel="predicted", ylabel="true")
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=110, format="png")
-    epath.Path(path).write_bytes(picture.getvalue())
+def confusion_of(examples: LabelledSet, predictions: Any) -> confusion.Confusion | None:
+    """Which class is taken for which: of entities by their types, of other tags each for itself;
+    None of tasks without, and of boundaries of words."""
+    task = examples.task
+    if isinstance(task, Classification):
+        targets = task.targets(examples.rows, examples.classes)
+        return confusion.of_classes(targets, predictions, examples.classes)
+    given = examples.references, predictions
+    if isinstance(task, Tagging) and task.measured in SPANS:
+        return confusion.of_entities(*given, SPANS[task.measured])
+    if isinstance(task, Tagging) and task.measured == "token_accuracy":
+        return confusion.of_tags(*given, examples.classes)
+    return None

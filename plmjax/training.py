@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -25,6 +26,7 @@ from plmjax.task_report import asked, scores_of
 from plmjax.train import hooks, metrics
 from plmjax.train.carried import handing_on
 from plmjax.train.checkpoints import Checkpoints
+from plmjax.train.chosen import monitors
 from plmjax.train.guard import BadUpdate, RewindAsked
 from plmjax.train.loop import RUN_AHEAD, Phase, train
 from plmjax.train.other_runs import parameters_of
@@ -286,6 +288,7 @@ class Training:
             every=settings.checkpoint.every,
             last_step=total,
             monitor=self._monitor(),
+            best=self._best(done),
         )
         profile = self._profile(done) if watchdog.group.first else []
         made = Moved(watchdog, "logs, evaluates or saves", PATIENCE)
@@ -305,6 +308,14 @@ class Training:
             main = metric_of(self.corpus.task).main
             return lambda scores: -scores[main]
         return operator.itemgetter(self.plan.objective.monitor)
+
+    def _best(self, done: int) -> float | None:
+        """Of a labelled task, what the best checkpoint up to step `done` has least of; None where
+        no best one is kept."""
+        if not self.plan.settings.task or not self.plan.settings.checkpoint.keep_best:
+            return None
+        known = monitors(self.work.path / "checkpoints")
+        return min((x for step, x in known.items() if step <= done), default=math.inf)
 
     def _stop_signal(self, done: int) -> hooks.StopSignal | AgreedStop:
         """What listens to signals; of several processes all stop after the same step."""

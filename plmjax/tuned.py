@@ -4,13 +4,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from rich.console import Console
-from rich.text import Text
-
 from plmjax import experiment
 from plmjax.data.labelled.base import LabelledTask
 from plmjax.data.labelled.sets import LabelledCorpus, LabelledSet, read_set, task_of
-from plmjax.data.labelled.text_tasks import Classification, written
 from plmjax.data.ramp import RampConfig
 from plmjax.errors import UserError
 from plmjax.evals.report import Report
@@ -22,6 +18,7 @@ from plmjax.phases import labelled_input
 from plmjax.recipes import benchmark_task
 from plmjax.settings import from_config
 from plmjax.task_report import asked, records, task_report
+from plmjax.train.chosen import LAST
 from plmjax.train.other_runs import read_parameters
 from plmjax.train.workdir import Workdir
 
@@ -29,12 +26,13 @@ from plmjax.train.workdir import Workdir
 @dataclasses.dataclass(frozen=True)
 class Tuned:
     """A fine-tuned run. plan: to be computed with. corpus: its task, without examples. params: of
-    the checkpoint after `step` updates."""
+    the checkpoint after `step` updates, of which `told` says which one of the run's it is."""
 
     plan: Experiment
     corpus: LabelledCorpus
     params: Any
     step: int
+    told: str
 
 
 def is_tuned(path: str) -> bool:
@@ -47,7 +45,12 @@ def is_tuned(path: str) -> bool:
 
 
 def open_tuned(
-    path: str, batch_size: int, dtype: str, mesh: MeshConfig, say: Callable[[str], None]
+    path: str,
+    batch_size: int,
+    dtype: str,
+    mesh: MeshConfig,
+    say: Callable[[str], None],
+    checkpoint: str = LAST,
 ) -> Tuned:
     """Opens a fine-tuned run.
 
@@ -57,11 +60,12 @@ def open_tuned(
       dtype: float32 or bfloat16; empty for the run's.
       mesh: how devices split the model.
       say: hears of damaged checkpoints.
+      checkpoint: last, best, or a step.
 
     Raises:
       UserError: where it cannot be read.
     """
-    run = open_run(path, say, "--model")
+    run = open_run(path, say, "--model", checkpoint)
     known = {field.name for field in dataclasses.fields(Settings)}
     stored = {key: value for key, value in run.record["config"].items() if key in known}
     settings = from_config(Settings, stored)
@@ -83,7 +87,7 @@ def open_tuned(
     corpus = LabelledCorpus(task, classes, run.tokenizer, about["path"], {}, {})
     plan = experiment.build(settings, corpus=corpus)
     params = read_parameters(run.state, plan.abstract_state.params, say)
-    return Tuned(plan, corpus, params, run.step)
+    return Tuned(plan, corpus, params, run.step, run.told)
 
 
 def read(tuned: Tuned, path: str, benchmark: str = "", folder: str = "") -> LabelledSet:
@@ -170,35 +174,3 @@ def submitted(
 
 
 _BEST_THRESHOLD = "best_f1_threshold"
-
-
-def check_shown(tuned: Tuned) -> None:
-    """Raises a UserError where a run has learned what `show` does not."""
-    if not isinstance(tuned.corpus.task, Classification):
-        raise UserError(f"--show is of classes; the run has learned {tuned.corpus.task.kind}")
-
-
-def show(examples: LabelledSet, lines: list[dict[str, Any]], count: int) -> None:
-    """Prints some examples with what was said of them, the wrong ones first where it is known which
-    are, and of these those of which the model was the surest.
-
-    Args:
-      examples, lines: see `answered`.
-      count: how many.
-    """
-    task = examples.task
-
-    def order(line: dict[str, Any]) -> tuple[bool, float]:
-        return is_right(line), -line["score"]
-
-    def is_right(line: dict[str, Any]) -> bool:
-        return not examples.labelled or str(line["predicted"]) == written(line[task.label])
-
-    console = Console()
-    for line in sorted(lines, key=order)[:count]:
-        right = is_right(line)
-        said = Text(f"{line['predicted']} {line['score']:.0%}", "green" if right else "bold red")
-        truth = Text("" if right else f"  it is {written(line[task.label])}", "green")
-        console.print(Text.assemble(said, truth, f"  ({line['where']})"))
-        for name in filter(None, (task.text, task.pair)):
-            console.print(Text(f"  {line[name]}"))

@@ -219,7 +219,8 @@ class Evaluate(Hook):
 
 
 class Save(Hook):
-    """Saves a checkpoint every `every` steps, at the end, and when a signal asks to stop.
+    """Saves a checkpoint every `every` steps, at the end, and when a signal asks to stop; if asked
+    for, where an evaluation is the best so far, too.
 
     Comes after Log and Evaluate: what a checkpoint's step has logged must be written before the
     checkpoint counts, or a run resumed from it would lack those records.
@@ -237,6 +238,7 @@ class Save(Hook):
         every: int,
         last_step: int,
         monitor: Callable[[Mapping[str, float]], float],
+        best: float | None = None,
     ):
         """Saves to `checkpoints`.
 
@@ -248,7 +250,10 @@ class Save(Hook):
           every: steps from one save to the next.
           last_step: where the run ends.
           monitor: of the scores of an evaluation, what the best checkpoint has least of.
+          best: the least that a checkpoint has of it so far, infinity before the first; what has
+            less is saved. None saves at its time alone.
         """
+        self._best = best
         self._checkpoints = checkpoints
         self._writer = writer
         self._log = log
@@ -266,14 +271,16 @@ class Save(Hook):
           Preempted: after a save that a signal asked for.
           RewindAsked, UserError: as `Watch.flush`, instead of a save.
         """
-        asked = self._stop.asked(event.step)
-        if not asked and event.step % self._every and event.step != self._last_step:
+        asked, monitored = self._stop.asked(event.step), self._monitored(event.step)
+        is_best = self._is_best(monitored)
+        is_due = event.step % self._every == 0 or event.step == self._last_step
+        if not (asked or is_best or is_due):
             return
         if self._watch:
             self._watch.flush()
         self._log.flush()
         self._writer.flush()
-        self._checkpoints.save(event.step, event.state, self._monitored(event.step))
+        self._checkpoints.save(event.step, event.state, monitored)
         if asked and event.step != self._last_step:
             self._checkpoints.wait()
             raise Preempted(event.step, asked)
@@ -281,6 +288,12 @@ class Save(Hook):
     def finish(self) -> None:
         """Waits for the last save."""
         self._checkpoints.wait()
+
+    def _is_best(self, monitored: float | None) -> bool:
+        if self._best is None or monitored is None or not monitored < self._best:
+            return False
+        self._best = monitored
+        return True
 
     def _monitored(self, step: int) -> float | None:
         if self._evaluate is None or self._evaluate.latest is None:

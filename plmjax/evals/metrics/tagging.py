@@ -88,6 +88,10 @@ def plain_entities(tags: Sequence[str]) -> list[Span]:
     return spans
 
 
+SPANS = {"entity_f1": entities, "plain_entity_f1": plain_entities}
+"""What finds the entities of tags, by the metric that scores them."""
+
+
 def tagged_words(tags: Sequence[str]) -> list[Span]:
     """The words that a tag for each character marks: B M E S or B I, every character in one word.
 
