@@ -5,6 +5,8 @@
                           best on what is held out as it was trained
 --architecture=CLASS      their model class, such as BertModel or BertForMaskedLM (default: the one
                           with all heads that the run has)
+                          A fine-tuned run becomes the class with its head, embeddings of sentences
+                          what sentence-transformers opens; BertModel is the backbone alone
 --max_shard_size=SIZE     of a file of weights (default 5GB)
 --dtype=float32|bfloat16  of the weights (default float32)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from plmjax import experiment
+from plmjax import experiment, exported_heads
 from plmjax.data.preparation import user_errors_of_the_disk
 from plmjax.data.tokenizers import Tokenizer
 from plmjax.data.tokenizers.published import write_tokenizer
@@ -100,12 +100,17 @@ def export(
     if run.is_electra and key == "language_model":
         run = generator_of(run)
         _family(run, architecture)  # which may have no place for this one
+    if key == exported_heads.KEY:
+        run = exported_heads.fitted(run, family)
     table = family.table(run.config, key)
     _check_heads(run, family.classes[key], [entry.ours for entry in table])
     settings = config_json(run, family, family.classes[key], dtype)
+    if key == exported_heads.KEY:
+        settings |= exported_heads.settings_of(run, family, family.classes[key])
     remedy = "name another --to_huggingface"
     with user_errors_of_the_disk(epath.Path(target), remedy), replacing(target) as partial:
         note = write_tokenizer(run.tokenizer, partial, run.config.longest)
+        exported_heads.write_beside(run, family, key, architecture, partial)
         (partial / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
         sizes = write_weights(run, family, key, partial, kind, limit)
         card = model_card(run, family, key, target.name, note)
@@ -157,6 +162,9 @@ def open_run(
 
 def _family(run: Run, architecture: str) -> tuple[Family, str]:
     """Hugging Face's family, and the class with all heads that the run has."""
+    if run.record["config"].get("task"):
+        family, key = exported_heads.with_head(run, architecture)
+        return family, key or "model"
     if not architecture and getattr(run.tokenizer, "style", "") == "xlm_r":
         # The same model under another name, which decides the tokenizer's class.
         kind = "Model" if run.is_electra else "ForMaskedLM"
@@ -164,8 +172,6 @@ def _family(run: Run, architecture: str) -> tuple[Family, str]:
     family, key = family_of(run.family_name, run.config, architecture)
     if not key and run.is_electra:
         key = "discriminator" if "discriminator" in family.classes else "model"
-    if not key and run.record["config"].get("task"):
-        key = "model"  # a run that was fine-tuned has none of the heads of pretraining
     if not key:
         has_all = "pretraining" in family.classes and _pairs(run) == 2
         key = "pretraining" if has_all else "language_model"

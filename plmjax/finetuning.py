@@ -29,6 +29,9 @@ OBJECTIVES = {
 }
 """What learns each task."""
 
+ACTIVATIONS = {"distilbert": "relu", "electra": "gelu", "roformer": "gelu", "xlm": "none"}
+"""What the heads on whole texts have behind their first layer in transformers, where not tanh."""
+
 
 def tuned_config(init_from: str, task: str, fresh: bool = False, **asked: Any) -> ConfigDict:
     """A config with the model and the tokenizer of a run, and a task.
@@ -63,6 +66,8 @@ def tuned_config(init_from: str, task: str, fresh: bool = False, **asked: Any) -
     config.init_from = "" if fresh else init_from
     config.model = ConfigDict(model | {"dtype": "auto"} | ({"vocab_size": 0} if fresh else {}))
     config.objective = ConfigDict(objective_config(choose(task, OBJECTIVES, "the task")))
+    if "activation" in config.objective:
+        config.objective.activation = ACTIVATIONS.get(model["family"], "tanh")
     config.task = ConfigDict(section_of(LABELLED_TASKS, task, "the task", tokenizer=path, **asked))
     config.data.plan = plan_config(family.plan)
     config.data.masking = masking_config(family.masking)

@@ -5,6 +5,7 @@ from typing import Any
 
 from etils import epath
 
+from plmjax import exported_heads
 from plmjax.data import manifest
 from plmjax.errors import UserError
 from plmjax.evals.report import Report
@@ -28,6 +29,8 @@ def loader_of(objective: str, key: str) -> tuple[str, str]:
       objective: the run's.
       key: which of its family's classes the model is.
     """
+    if key == exported_heads.KEY:
+        return exported_heads.LOADERS[objective]
     if key == "model":
         return "feature-extraction", "AutoModel"
     if key == "discriminator":
@@ -48,6 +51,7 @@ def model_card(run: Any, family: Family, key: str, name: str, note: str) -> str:
       note: what is to be said of the tokenizer; may be empty.
     """
     task, loader = loader_of(run.record["config"]["objective"]["name"], key)
+    made = "fine-tuned" if run.record["config"].get("task") else "pretrained"
     return "\n".join(
         [
             "---",
@@ -60,7 +64,7 @@ def model_card(run: Any, family: Family, key: str, name: str, note: str) -> str:
             "",
             f"# {name}",
             "",
-            f"`{family.classes[key]}`, pretrained with plmjax: {run.record['parameters']:,}"
+            f"`{family.classes[key]}`, {made} with plmjax: {run.record['parameters']:,}"
             f" parameters in training, step {run.step:,}.",
             "",
             "```python",
@@ -125,8 +129,7 @@ def _training(run: Any) -> list[str]:
     lines = [
         f"- {run.step:,} of {config['train']['steps']:,} steps of the objective"
         f" `{config['objective']['name']}`",
-        f"- batches of {data['batch_size']:,} x {data['seq_len']:,} tokens, plan"
-        f" `{data['plan']['name']}`, masking `{data['masking']['name']}`",
+        f"- batches of {data['batch_size']:,} x {data['seq_len']:,} tokens, {_read(config)}",
         f"- optimizer `{optimizer['name']}`, learning rate {optimizer['learning_rate']:g}, schedule"
         f" `{optimizer['schedule']}`, weight decay {optimizer['weight_decay']:g}",
         f"- computed in {config['model']['dtype']}, seed {config['seed']}",
@@ -139,10 +142,18 @@ def _training(run: Any) -> list[str]:
     return lines
 
 
+def _read(config: dict[str, Any]) -> str:
+    """What is in the batches."""
+    if task := config.get("task"):
+        return f"examples of `{task['train']}`, task `{task['name']}`"
+    data = config["data"]
+    return f"plan `{data['plan']['name']}`, masking `{data['masking']['name']}`"
+
+
 def _evaluation(run: Any) -> list[str]:
     report = Report.read(run.work.path)
     if report is not None and report.step == run.step:
-        rows = [f"On held-out documents, at step {report.step:,}:", ""]
+        rows = [f"On {report.on}, at step {report.step:,}:", ""]
         names = list(dict.fromkeys(name for some in report.scores.values() for name in some))
         rows += [f"| | {' | '.join(names)} |", f"| --- |{' --- |' * len(names)}"]
         for who, numbers in report.scores.items():

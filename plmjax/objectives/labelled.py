@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from plmjax.errors import UserError
+from plmjax.nn.activations import ACTIVATIONS
 from plmjax.nn.dense import dense
 from plmjax.nn.initializers import bert_normal, named
 from plmjax.nn.norms import dropout
@@ -132,12 +133,18 @@ class Pooled(Labelled):
     Attributes:
       pooling: what stands for a text: `auto`, the pooler's output or the state of the token that
         the family has for it; the state of its `first` or `last` token; or the `mean` of all.
+      activation: behind the head's first dense layer, where it has one; `none` leaves that layer
+        out. DistilBERT's heads have relu, those of ELECTRA and RoFormer gelu in transformers, XLM's
+        is one layer.
     """
 
     pooling: str = "auto"
+    activation: str = "tanh"
 
     def __post_init__(self):
         choose(self.pooling, dict.fromkeys(POOLINGS), "config.objective.pooling")
+        if self.activation != "none":
+            choose(self.activation, ACTIVATIONS, "config.objective.activation")
         super().__post_init__()
 
     @nn.nowrap
@@ -145,11 +152,11 @@ class Pooled(Labelled):
         """The head's numbers of each text: float32 [B, outputs]. Call it from `logits`."""
         c = self.backbone.config
         x_BD, has_layer = self._pooled(self.read(batch, train), batch["attention_mask"])
-        if has_layer:
+        if has_layer and self.activation != "none":
             x_BD = dropout(x_BD, self.rate, self, train)
             init, axes = bert_normal(c.initializer_range), (EMBED, WIDTH)
             layer = dense(x_BD.shape[-1], axes, (WIDTH,), init, c.dtype, "task_dense")
-            x_BD = jnp.tanh(layer(x_BD))
+            x_BD = ACTIVATIONS[self.activation](layer(x_BD))
         return self.head(x_BD, outputs, train)
 
     @nn.nowrap

@@ -6,6 +6,7 @@ import pytest
 
 from plmjax.train.checkpoints import complete_steps
 from plmjax.train.chosen import best_step
+from tests.requires import need
 from tests.run import verb
 from tests.run.test_fine_tuning import evaluated, files, tune  # noqa: F401  files is a fixture
 
@@ -58,13 +59,22 @@ def test_the_one_that_is_asked_for_is_measured(tuned, files):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_the_one_that_is_asked_for_is_exported(tuned, tmp_path):
+def test_the_one_that_is_asked_for_is_exported(tuned, files, tmp_path):  # noqa: F811
     workdir, _ = tuned
     best = best_step(workdir / "checkpoints")
     words = f"--workdir={workdir}", f"--to_huggingface={tmp_path}/hf", "--checkpoint=best"
     done = verb.forked(*words, verb="export")
     assert done.code == 0, done.err
+    assert "BertForSequenceClassification, " in done.out
     assert f"parameters, of step {best:,} (the best)." in done.out
+    transformers = need("transformers", "pip install -r requirements-ci.txt")
+    ask = transformers.pipeline("text-classification", f"{tmp_path}/hf")
+    data = f"--data={files}/classification-dev.tsv"
+    evaluated(workdir, data, "--checkpoint=best", f"--items={tmp_path}/items")
+    items = [json.loads(line) for line in (tmp_path / "items").open()]
+    said = ask([item["sentence"] for item in items])
+    assert [x["label"] for x in said] == [item["predicted"] for item in items]
+    assert [x["score"] for x in said] == pytest.approx([x["score"] for x in items], abs=2e-4)
 
 
 @pytest.mark.slow

@@ -440,6 +440,7 @@ def test_the_step_of_a_tuned_run_is_measured(reference, files):
 def test_a_tuned_backbone_is_exported(tuned, tmp_path):
     transformers = need("transformers", "pip install -r requirements-ci.txt")
     words = [f"--workdir={tuned[0]}", f"--to_huggingface={tmp_path}/hf"]
+    words.append("--architecture=BertModel")
     done = verb.forked(*words, verb="export")
     assert done.code == 0, done.err
     assert "Left out, since BertModel has none: the head of the labelled task" in done.out
