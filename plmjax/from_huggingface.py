@@ -25,6 +25,7 @@ from plmjax.experiment import Settings, TrainConfig
 from plmjax.huggingface import streaming
 from plmjax.huggingface.families import family_of_settings
 from plmjax.huggingface.family import Family
+from plmjax.huggingface.heads import without_head
 from plmjax.huggingface.keys import Entry, shape_of
 from plmjax.huggingface.weights import Weights, check_besides, in_family, open_weights
 from plmjax.train.parameters import LazyArray
@@ -88,9 +89,11 @@ def planned(folder: Path, given_as: str = "--from_huggingface", vocab_file: str 
             f" vocab_size={config.vocab_size}; they are not of one model"
         )
     settings = run_settings(name, config, tokenizer, vocab_file)
-    weights, besides = in_family(open_weights(folder), family, config)
+    weights, head = without_head(open_weights(folder), family, described)
+    weights, besides = in_family(weights, family, config)
     shapes = shapes_of(settings)
-    return _placed(described, settings, tokenizer, family, config, weights, besides, shapes)
+    plan = _placed(described, settings, tokenizer, family, config, weights, besides, shapes)
+    return dataclasses.replace(plan, left_out=(*plan.left_out, *head))
 
 
 def read_config(folder: Path, given_as: str) -> dict[str, Any]:

@@ -5,11 +5,13 @@ or for a whole text on the state of one token, mostly behind another layer with 
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from plmjax.huggingface.family import Family
 from plmjax.huggingface.keys import Entry, dense
+from plmjax.huggingface.weights import Weights
 
 TEXT, WORDS, ANSWERS, OPTIONS = (
     *("sequence_classification", "token_classification", "span_extraction", "multiple_choice"),
@@ -154,3 +156,39 @@ HEADS: Mapping[str, Mapping[str, Head]] = {
 }
 """By their model type. What they have besides computes something else: ModernBERT's heads have a
 norm, T5 tags words with its encoder alone."""
+
+_LABELLED = r"For(SequenceClassification|TokenClassification|QuestionAnswering|MultipleChoice)"
+_USUAL = Head("", "classifier", "qa_outputs")
+"""The last layers of classes that are not among `HEADS`."""
+
+
+def without_head(
+    weights: Weights, family: Family, described: Mapping[str, Any]
+) -> tuple[Weights, tuple[str, ...]]:
+    """What is left of a class of theirs without its head of a labelled task.
+
+    Args:
+      weights: of the folder.
+      family: theirs.
+      described: the fields of config.json.
+
+    Returns:
+      The tensors by the names of classes without such a head, and the layers that are gone; all
+      tensors and none where there is no such head.
+    """
+    named = (described.get("architectures") or [""])[0]
+    known = {head.architecture: head for head in HEADS.get(family.model_type, {}).values()}
+    if not re.search(_LABELLED, named):
+        return weights, ()
+    head = known.get(named, _USUAL)
+    # A pooler is the backbone's.
+    layers = [name for name in (head.last, head.before) if name and "pooler" not in name]
+    starts = tuple(f"{name}." for name in layers)
+    kept = {
+        name.removeprefix(head.prefix): name
+        for name in weights.shapes
+        if not name.startswith(starts)
+    }
+    gone = tuple(layer for layer in layers if any(x.startswith(layer) for x in weights.shapes))
+    shapes = {ours: weights.shapes[name] for ours, name in kept.items()}
+    return Weights(shapes, lambda name: weights.read(kept[name])), gone
