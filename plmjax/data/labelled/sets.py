@@ -1,5 +1,6 @@
 """The files of a task, read and checked: what a run learns from and is measured on."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -154,7 +155,7 @@ def read_set(
     Raises:
       UserError: at the first example that is wrong, or has no label where others have.
     """
-    rows = rows_of(task, path)
+    rows = rows_of(task, path, maybe_unlabelled)
     labelled = not maybe_unlabelled or not rows or are_labelled(task, rows)
     found = _labelled(name, path, rows, task, classes, tokenizer, labelled)
     bare = next((row for row in rows if labelled and not task.has_label(row)), None)
@@ -187,27 +188,42 @@ def _filled(rows: Sequence[Row], task: LabelledTask, classes: Sequence[str]) -> 
     return [Row({**row.fields, **task.stand_in(row, classes)}, row.where) for row in rows]
 
 
-def rows_of(task: LabelledTask, path: str) -> list[Row]:
+def rows_of(task: LabelledTask, path: str, maybe_unlabelled: bool = False) -> list[Row]:
     """The rows of a file, or of a split of the task's benchmark.
 
     A file of one's own in place of a split has the benchmark's fields, and its ending says how it
-    is written.
+    is written. Where columns have no names in the file, one without labels lacks theirs, or has
+    that of the text alone.
 
     Raises:
       UserError: where it is missing or wrong.
     """
     if not task.benchmark:
-        return read_rows(path, task.format, _columns(task))
-    splits = choose(task.benchmark, BENCHMARKS, "config.task.benchmark").splits
-    if path not in splits and epath.Path(path).expanduser().is_file():
-        return read_rows(path)
+        return _of_file(path, task, task.format, _columns(task), maybe_unlabelled)
+    benchmark = choose(task.benchmark, BENCHMARKS, "config.task.benchmark")
+    if path not in benchmark.splits and epath.Path(path).expanduser().is_file():
+        form = (benchmark.format, benchmark.columns) if benchmark.columns else ("", ())
+        return _of_file(path, task, *form, maybe_unlabelled)
     if not task.folder:
         raise UserError(
             f"config.task.folder is empty; give the folder with the files of {task.benchmark}"
         )
-    aliases = BENCHMARKS[task.benchmark].aliases
     rows = read_split(task.benchmark, task.folder, path)
-    return [_renamed(row, task.label, aliases) for row in rows]
+    return [_renamed(row, task.label, benchmark.aliases) for row in rows]
+
+
+def _of_file(
+    path: str, task: LabelledTask, format: str, columns: tuple[str, ...], maybe_unlabelled: bool
+) -> list[Row]:
+    try:
+        return read_rows(path, format, columns)
+    except UserError as error:
+        rest = tuple(name for name in columns if name != task.label)
+        if maybe_unlabelled and rest != columns:
+            for names in (rest, (task.text,)):
+                with contextlib.suppress(UserError):
+                    return read_rows(path, format, names)
+        raise error from None
 
 
 def _renamed(row: Row, label: str, aliases: Mapping[str, str]) -> Row:
