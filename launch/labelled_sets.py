@@ -79,7 +79,7 @@ PARTS = {
         *(500, 96, 20, 1e-3, "chinese", ("--config.task.metric=tagged_segmentation_f1",)),
     ),
     "cmrc2018": Part(
-        *("CMRC 2018: answers", "clue/cmrc2018", "extraction", "f1", "test", "dev"),
+        *("CMRC 2018: answers", "clue/cmrc2018", "extraction", "f1", "trial", "dev"),
         *(1002, 128, 2, 5e-4, "chinese", ("--config.task.metric=cmrc", *_STRIDE)),
     ),
 }
