@@ -86,6 +86,12 @@ def check_form(phase: PhasePlan, form: BatchForm, first: BatchForm, model: Any) 
             f" {form.task or 'no'} labels and the first phase {first.task or 'none'}; the model's"
             " heads would have to change, so give all phases plans with the same labels"
         )
+    highest = form.layout.highest_special
+    if FRAMES[phase.data.frame].added and highest >= model.vocab_size:
+        raise UserError(
+            f"{phase.where}.frame={phase.data.frame} adds tokens, up to number {highest}, and"
+            f" config.model.vocab_size={model.vocab_size}; give {highest + 1}, or 0"
+        )
     if form.labels and not model.pooler:
         raise UserError(
             f"{phase.where}.plan.name={phase.data.plan['name']} has labels of pairs, which are"

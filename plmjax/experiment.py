@@ -30,6 +30,7 @@ from plmjax.checks import (
 from plmjax.data.batch_form import BatchForm, DataConfig, masking_config, plan_config
 from plmjax.data.labelled.batches import LabelledForm
 from plmjax.data.labelled.sets import LabelledCorpus, open_labelled, task_of
+from plmjax.data.plans import FRAMES
 from plmjax.data.preparation import (
     CorpusConfig,
     PreparedCorpus,
@@ -342,11 +343,15 @@ def resolved(
     """
     model, before = dict(settings.model), (stored or {}).get("model", {})
     asked = model.get("vocab_size")
-    if tokenizer_size is None:
-        tokenizer_size = asked or before.get("vocab_size") or settings.corpus.vocab_size
+    added = len(FRAMES[settings.data.frame].added) if settings.data.frame in FRAMES else 0
+    if tokenizer_size is not None:
+        tokenizer_size += added
+    else:
+        tokenizer_size = asked or before.get("vocab_size") or settings.corpus.vocab_size + added
     if asked and asked != tokenizer_size and not _has_spare_rows(settings, asked, tokenizer_size):
         raise UserError(
-            f"config.model.vocab_size={asked}, but the tokenizer has {tokenizer_size} entries;"
+            f"config.model.vocab_size={asked}, but the tokenizer has {tokenizer_size} entries"
+            f"{f', {added} of them of the frame' if added else ''};"
             " set it to 0 to take the tokenizer's, or name the vocabulary in corpus.vocab_file"
         )
     model["vocab_size"] = asked or tokenizer_size

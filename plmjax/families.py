@@ -156,6 +156,11 @@ def make_objective(
             f"config.objective.name='{name}' does not train config.model.family='{family}'; give"
             f" {' or '.join(repr(known) for known in fitting)}"
         )
+    if fields.get("lm_weight") and found.objective != "causal_lm":
+        raise UserError(
+            f"config.objective.lm_weight={fields['lm_weight']} is of decoders, which tell the next"
+            f" token, and config.model.family='{family}' is none; set it to 0"
+        )
     known = {field.name: field.type for field in _settings_of(cls)}
     for key, value in fields.items():
         if key not in known:

@@ -10,6 +10,7 @@ from plmjax.data.plans import FRAMES
 from plmjax.errors import UserError
 from plmjax.experiment import Settings
 from plmjax.families import FAMILIES, objective_config
+from plmjax.methods import METHODS
 from plmjax.run_tokenizer import tokenizer_of
 from plmjax.settings import choose, section_of, to_config
 from plmjax.train.workdir import Workdir
@@ -33,21 +34,25 @@ ACTIVATIONS = {"distilbert": "relu", "electra": "gelu", "roformer": "gelu", "xlm
 """What the heads on whole texts have behind their first layer in transformers, where not tanh."""
 
 
-def tuned_config(init_from: str, task: str, fresh: bool = False, **asked: Any) -> ConfigDict:
+def tuned_config(
+    init_from: str, task: str, fresh: bool = False, method: str = "", **asked: Any
+) -> ConfigDict:
     """A config with the model and the tokenizer of a run, and a task.
 
-    Training is as published for BERT (google-research/bert run_classifier.py): 3 epochs of batches
-    of 32, Adam without bias correction at 2e-5, a tenth of it warm-up, rows of 128 tokens.
+    Training is as published for BERT, where no other method is asked for (google-research/bert
+    run_classifier.py): 3 epochs of batches of 32, Adam without bias correction at 2e-5, a tenth of
+    it warm-up, rows of 128 tokens.
 
     Args:
       init_from: the workdir of the run.
       task: a name of `plmjax.data.labelled.tasks.LABELLED_TASKS`.
       fresh: whether the backbone is not taken from the run, but begins anew: what pretraining is
         worth is seen beside it.
+      method: a name of `plmjax.methods.METHODS`; empty for BERT's.
       **asked: fields of the task.
 
     Raises:
-      UserError: if there is no such run or task.
+      UserError: if there is no such run, task or method, or the method is not for the run's model.
     """
     if not init_from:
         raise UserError(
@@ -82,6 +87,8 @@ def tuned_config(init_from: str, task: str, fresh: bool = False, **asked: Any) -
     config.train.log_every = 20
     config.evaluation.every = 0
     config.checkpoint.every = 1000
+    if method:
+        choose(method, METHODS, "recipe")(config, tokenizer)
     return config
 
 

@@ -24,6 +24,7 @@ from plmjax.data import showing
 from plmjax.data.labelled.batches import LabelledInput
 from plmjax.data.labelled.sets import LabelledCorpus
 from plmjax.data.pipeline import Input
+from plmjax.data.plans import FRAMES
 from plmjax.data.preparation import PreparedCorpus
 from plmjax.errors import UserError
 from plmjax.phases import PhasePlan, train_input
@@ -74,7 +75,8 @@ def show_labelled(source: LabelledInput, corpus: LabelledCorpus, step: int) -> N
         mask = batch["attention_mask"][at].astype(bool)
         texts = batch["tokens"][at].reshape(-1, mask.shape[-1])
         pairs = zip(texts, mask.reshape(texts.shape), strict=True)
-        read = [corpus.tokenizer.decode(ids[real]) for ids, real in pairs]
+        added = FRAMES[source.config.frame].added
+        read = [showing.with_added(ids[real], corpus.tokenizer, added) for ids, real in pairs]
         truth = {key: batch[key][at].tolist() for key in features.targets}
         if JSON.value:
             print(json.dumps({"where": row.where, "read": read, **truth}, ensure_ascii=False))

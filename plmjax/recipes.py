@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from plmjax.data.labelled.benchmarks import BENCHMARKS
 from plmjax.errors import UserError
 from plmjax.finetuning import tuned_config
+from plmjax.methods import METHODS
 from plmjax.settings import choose, parse_argument
 
 OF_KIND = {
@@ -122,7 +123,7 @@ def benchmark_config(
     named: Mapping[str, Mapping[str, Tuning]] | None = None,
 ) -> ConfigDict:
     """The config of a benchmark, from the argument of a config file: a task, init_from=RUN, and
-    maybe fresh=true and recipe=NAME.
+    maybe fresh=true and recipe=NAME, of `named` or of `plmjax.methods.METHODS`.
 
     Args:
       argument: of the config file.
@@ -133,8 +134,9 @@ def benchmark_config(
       UserError: where it names no task, or as `tuned_config` and `benchmark_task`.
     """
     given = parse_argument(argument, "task", task="", init_from="", fresh=False, recipe="")
-    if given.recipe:
-        tasks = choose(given.recipe, named or {}, "recipe")
+    is_method = given.recipe in METHODS
+    if given.recipe and not is_method:
+        tasks = choose(given.recipe, {**(named or {}), **METHODS}, "recipe")
     if not given.task:
         raise UserError(
             f"the config needs a task and a run, such as {next(iter(tasks))},init_from=RUN; there"
@@ -142,8 +144,10 @@ def benchmark_config(
         )
     tuning = choose(given.task, tasks, "the task")
     task, fields = benchmark_task(tuning.benchmark)
-    config = tuned_config(given.init_from, task, given.fresh, **{**fields, **tuning.changes})
-    return followed(config, tuning.recipe)
+    fields = {**fields, **tuning.changes}
+    if is_method:
+        return tuned_config(given.init_from, task, given.fresh, given.recipe, **fields)
+    return followed(tuned_config(given.init_from, task, given.fresh, **fields), tuning.recipe)
 
 
 def followed(config: ConfigDict, recipe: Recipe) -> ConfigDict:

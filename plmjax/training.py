@@ -23,7 +23,7 @@ from plmjax.phases import held_out_input, train_input
 from plmjax.rewinds import Rewind, next_rewind, passed_over
 from plmjax.task_figures import metric_of
 from plmjax.task_report import asked, scores_of
-from plmjax.train import hooks, metrics
+from plmjax.train import grown, hooks, metrics
 from plmjax.train.carried import handing_on
 from plmjax.train.checkpoints import Checkpoints
 from plmjax.train.chosen import monitors
@@ -138,10 +138,24 @@ class Training:
             raise UserError(
                 f"{other.name} was trained with another vocabulary than this corpus has; {own}"
             )
-        params = parameters_of(other.path / "checkpoints", plan.abstract_state.params, self.say)
         fresh = plan.fresh_state()
-        merged = flatten_dict(fresh.params) | flatten_dict(params)
-        return fresh.replace(params=unflatten_dict(merged))
+        known = self._known(other, run["config"]["model"], flatten_dict(fresh.params))
+        return fresh.replace(params=unflatten_dict(flatten_dict(fresh.params) | known))
+
+    def _known(self, other: Workdir, model: Mapping[str, Any], fresh: Any) -> dict[tuple, Any]:
+        """The parameters of another run by path; where its vocabulary is smaller, the entries that
+        it has not are those of `fresh`, which has all parameters by path."""
+        plan, checkpoints = self.plan, other.path / "checkpoints"
+        like, size = plan.abstract_state.params, model["vocab_size"]
+        more = plan.settings.model["vocab_size"] - size
+        if more <= 0:
+            return flatten_dict(parameters_of(checkpoints, like, self.say))
+        like = grown.as_stored(like, plan.boxed, size, model["vocab_multiple"])
+        known = flatten_dict(parameters_of(checkpoints, like, self.say))
+        self.say(f"{other.name} has a vocabulary of {size:,}; {more} entries behind it are fresh")
+        boxed = flatten_dict(plan.boxed)
+        both = ({path: some[path] for path in known} for some in (fresh, boxed))
+        return grown.grown(known, *both, size)
 
     def run(self, checkpoints: Checkpoints, state: TrainState, done: int) -> TrainState:
         """Trains to the end, back from the last checkpoint as often as the guard asks for it.

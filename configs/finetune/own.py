@@ -6,6 +6,8 @@
 The argument is the workdir of a run, pretrained here or imported from Hugging Face's files. With
 task=multi_label or task=regression behind it labels are several of the classes, or numbers; with
 fresh=true the backbone begins anew, for comparison. Second texts are named by config.task.pair.
+With recipe=gpt a decoder is tuned as GPT-1 was: [start] text [delim] other [extract], and half of
+the language model's loss; config.task.both_orders=True reads pairs in both orders.
 """
 
 from plmjax.finetuning import tuned_config
@@ -13,5 +15,6 @@ from plmjax.settings import parse_argument
 
 
 def get_config(argument=None):
-    given = parse_argument(argument, "init_from", init_from="", task="classification", fresh=False)
-    return tuned_config(given.init_from, given.task, given.fresh)
+    known = {"init_from": "", "task": "classification", "fresh": False, "recipe": ""}
+    given = parse_argument(argument, "init_from", **known)
+    return tuned_config(given.init_from, given.task, given.fresh, given.recipe)

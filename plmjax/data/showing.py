@@ -1,8 +1,9 @@
 """Batches for the eye and for other programs: decoded, coloured, as JSON, as a digest."""
 
 import hashlib
+import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,15 @@ def record(row: Row, tokenizer: Tokenizer, **about: Any) -> str:
     arrays = {key: np.asarray(values).tolist() for key, values in sorted(row.items())}
     text = tokenizer.decode(row["tokens"][is_token])
     return json.dumps({**about, "text": text, **arrays}, ensure_ascii=False)
+
+
+def with_added(ids: np.ndarray, tokenizer: Tokenizer, added: Sequence[str]) -> str:
+    """The text of ids, those behind the tokenizer's last as the names of a frame's `added`."""
+    size, parts = tokenizer.vocab_size, []
+    for is_added, run in itertools.groupby(ids.tolist(), lambda token: token >= size):
+        some = list(run)
+        parts += [f"<{added[i - size]}>" for i in some] if is_added else [tokenizer.decode(some)]
+    return " ".join(parts)
 
 
 def rendered(row: Row, raw: Row, tokenizer: Tokenizer) -> list[Text]:

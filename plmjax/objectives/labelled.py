@@ -1,6 +1,6 @@
 """What the objectives of labelled tasks have in common: any family's backbone, and a small head."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,12 +13,14 @@ from plmjax.nn.dense import dense
 from plmjax.nn.initializers import bert_normal, named
 from plmjax.nn.norms import dropout
 from plmjax.nn.reading import Reading, last_places
+from plmjax.objectives.token_prediction import cross_entropy
 from plmjax.parallel.rules import EMBED, TYPES, WIDTH
 from plmjax.settings import choose
-from plmjax.types import Batch, Spec, Train
+from plmjax.types import Batch, Loss, Mean, Spec, Train
 
 POOLINGS = ("auto", "first", "last", "mean")
 LAYERS_READ = ("last", "weighted")
+TEXT_KEYS = ("tokens", "token_types", "attention_mask")
 
 
 class Labelled(nn.Module):
@@ -69,7 +71,7 @@ class Labelled(nn.Module):
     @nn.nowrap
     def batch_keys(self) -> tuple[str, ...]:
         """The batch keys the objective reads."""
-        return ("tokens", "token_types", "attention_mask", *self.keys, "label_weights")
+        return (*TEXT_KEYS, *self.keys, "label_weights")
 
     @nn.nowrap
     def weights(self, batch: Batch) -> dict[str, jax.Array]:
@@ -122,6 +124,18 @@ class Labelled(nn.Module):
         return batch
 
 
+class Texts(NamedTuple):
+    """States that stand for texts.
+
+    states: [B, ..., D], as many of an example as it has rows. transform: whether the head has a
+    layer before its last. lm: the loss of the next tokens; None where it is not asked for.
+    """
+
+    states: jax.Array
+    transform: bool
+    lm: Mean | None
+
+
 class Pooled(Labelled):
     """A head on one state for each text.
 
@@ -136,28 +150,72 @@ class Pooled(Labelled):
       activation: behind the head's first dense layer, where it has one; `none` leaves that layer
         out. DistilBERT's heads have relu, those of ELECTRA and RoFormer gelu in transformers, XLM's
         is one layer.
+      lm_weight: of decoders, what the loss of each row's next tokens is added with, the mean over a
+        row's own tokens first and then over rows: 0.5 in GPT-1's fine-tuning (Radford et al. 2018;
+        openai/finetune-transformer-lm train.py). 0 does not compute it.
     """
 
     pooling: str = "auto"
     activation: str = "tanh"
+    lm_weight: float = 0.0
 
     def __post_init__(self):
         choose(self.pooling, dict.fromkeys(POOLINGS), "config.objective.pooling")
         if self.activation != "none":
             choose(self.activation, ACTIVATIONS, "config.objective.activation")
+        if self.lm_weight < 0:
+            raise UserError(
+                f"config.objective.lm_weight={self.lm_weight}; give a factor above 0, or 0 for none"
+            )
         super().__post_init__()
 
     @nn.nowrap
-    def scored(self, batch: Batch, outputs: int, train: Train) -> jax.Array:
-        """The head's numbers of each text: float32 [B, outputs]. Call it from `logits`."""
+    def weights(self, batch: Batch) -> dict[str, jax.Array]:
+        """Each term's weight in `batch`, by which its sum is divided."""
+        found = {"task": batch["label_weights"].sum()}
+        return found | ({"lm": rows_that_count(batch).sum()} if self.lm_weight else {})
+
+    @nn.nowrap
+    def loss_of(self, task: Mean, lm: Mean | None, metrics: dict[str, Mean]) -> Loss:
+        """The loss of a task and of the texts' next tokens."""
+        if lm is None:
+            return Loss({"task": task}, metrics)
+        return Loss({"task": task, "lm": lm}, metrics, (("lm", self.lm_weight),))
+
+    @nn.nowrap
+    def texts(self, batch: Batch, train: Train) -> Texts:
+        """What the backbone makes of each row. Call it from a compact method."""
+        shape = batch["tokens"].shape
+        flat = {key: batch[key].reshape(-1, shape[-1]) for key in TEXT_KEYS}
+        reading = self.read(flat, train_of_rows(train, shape[:-1]))
+        states_RD, transform = self._pooled(reading, flat["attention_mask"])
+        lm = None
+        if self.lm_weight:
+            layers_NRLD = reading.layers_NBLD
+            hidden_RLD = reading.hidden_BLD if layers_NRLD is None else layers_NRLD[-1]
+            weights_R = rows_that_count(batch).reshape(-1)
+            lm = next_tokens(self.backbone.logits(hidden_RLD), flat, weights_R)
+        return Texts(states_RD.reshape(*shape[:-1], -1), transform, lm)
+
+    @nn.nowrap
+    def scored(self, x_BD: jax.Array, transform: bool, outputs: int, train: Train) -> jax.Array:
+        """The head's numbers of each text: float32 [B, outputs]. Call it from a compact method."""
         c = self.backbone.config
-        x_BD, has_layer = self._pooled(self.read(batch, train), batch["attention_mask"])
-        if has_layer and self.activation != "none":
+        if transform and self.activation != "none":
             x_BD = dropout(x_BD, self.rate, self, train)
             init, axes = bert_normal(c.initializer_range), (EMBED, WIDTH)
             layer = dense(x_BD.shape[-1], axes, (WIDTH,), init, c.dtype, "task_dense")
             x_BD = ACTIVATIONS[self.activation](layer(x_BD))
         return self.head(x_BD, outputs, train)
+
+    @nn.nowrap
+    def forward_flops(self, spec: Spec) -> float:
+        """As of `Labelled`, and the head's that predicts tokens."""
+        total = super().forward_flops(spec)
+        if self.lm_weight:
+            c = self.backbone.config
+            total += 2.0 * np.prod(spec["tokens"][0]) * c.hidden_size * c.vocab_size
+        return total
 
     @nn.nowrap
     def _pooled(self, reading: Reading, mask_BL: jax.Array) -> tuple[Any, bool]:
@@ -182,3 +240,34 @@ def pooled(hidden_BLD: jax.Array, mask_BL: jax.Array, how: str) -> jax.Array:
         return (hidden_BLD * weights_BL1).sum(1) / weights_BL1.sum(1)
     last_B = last_places(mask_BL)
     return states_of(hidden_BLD, last_B if how == "last" else jnp.zeros_like(last_B))
+
+
+def rows_that_count(batch: Batch) -> jax.Array:
+    """1 for each row of tokens that is an example's, float [B] or [B, R]; 0 for what fills up a
+    batch, and for options that are not there."""
+    weights_B = batch["label_weights"]
+    if "option_weights" in batch:
+        return batch["option_weights"] * weights_B[:, None]
+    shape = batch["tokens"].shape[:-1]
+    return jnp.broadcast_to(weights_B.reshape(-1, *[1] * (len(shape) - 1)), shape)
+
+
+def train_of_rows(train: Train, shape: tuple[int, ...]) -> Train:
+    """`train` for all rows of examples, of which each has dropout of its own; `shape` is [B] or
+    [B, R]."""
+    if train is False or len(shape) == 1:
+        return train
+    B, R = shape
+    rows_B = jnp.arange(B) if train is True else train
+    return (rows_B[:, None] * R + jnp.arange(R)).reshape(-1)
+
+
+def next_tokens(logits_BLV: jax.Array, batch: Batch, weights_B: jax.Array) -> Mean:
+    """The cross-entropy of each next token: the mean over the tokens of each row, of which
+    `weights_B` says what it counts."""
+    mask_BL = batch["attention_mask"]
+    follows_BL = jnp.pad(mask_BL[:, 1:], ((0, 0), (0, 1))).astype(jnp.float32)
+    shares_BL = follows_BL / jnp.maximum(follows_BL.sum(1, keepdims=True), 1.0)
+    targets_BL = jnp.roll(batch["tokens"], -1, axis=1)
+    loss, _ = cross_entropy(logits_BLV, targets_BL, shares_BL * weights_B[:, None])
+    return Mean(loss.sum, weights_B.sum())

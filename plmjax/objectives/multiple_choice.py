@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from plmjax.objectives.labelled import Pooled
+from plmjax.objectives.labelled import Pooled, train_of_rows
 from plmjax.types import Batch, Loss, Mean, Train
 
 
@@ -29,21 +29,21 @@ class MultipleChoice(Pooled):
             [B, O], 0 where there is no option; `label` int [B]; `label_weights` float [B].
           train: whether dropout is on, and for which rows; needs the rng `dropout`.
         """
-        logits_BO, labels_B = self.logits(batch, train), batch["label"]
+        (logits_BO, lm), labels_B = self.scores(batch, train), batch["label"]
         losses_B = optax.softmax_cross_entropy_with_integer_labels(logits_BO, labels_B)
         weights_B = batch["label_weights"]
         accuracy = Mean.of(logits_BO.argmax(-1) == labels_B, weights_B)
-        return Loss({"task": Mean.of(losses_B, weights_B)}, {"task_accuracy": accuracy})
+        return self.loss_of(Mean.of(losses_B, weights_B), lm, {"task_accuracy": accuracy})
 
-    @nn.compact
     def logits(self, batch: Batch, train: Train = False) -> jax.Array:
         """The number of each option: float32 [B, O]; one that is not there has none."""
-        B, O, L = batch["tokens"].shape  # noqa: E741
-        flat = {
-            key: batch[key].reshape(B * O, L) for key in ("tokens", "token_types", "attention_mask")
-        }
-        if train is not False:
-            rows_B = jnp.arange(B) if train is True else train
-            train = (rows_B[:, None] * O + jnp.arange(O)).reshape(-1)
-        logits_BO = self.scored(flat, 1, train).reshape(B, O)
-        return jnp.where(batch["option_weights"] > 0, logits_BO, jnp.finfo(jnp.float32).min)
+        return self.scores(batch, train)[0]
+
+    @nn.compact
+    def scores(self, batch: Batch, train: Train = False) -> tuple[jax.Array, Mean | None]:
+        """The logits, and the loss of the next tokens where it is asked for."""
+        texts, shape = self.texts(batch, train), batch["tokens"].shape[:-1]
+        x_RD = texts.states.reshape(-1, texts.states.shape[-1])
+        logits_R1 = self.scored(x_RD, texts.transform, 1, train_of_rows(train, shape))
+        logits_BO, there_BO = logits_R1.reshape(shape), batch["option_weights"] > 0
+        return jnp.where(there_BO, logits_BO, jnp.finfo(jnp.float32).min), texts.lm

@@ -27,12 +27,12 @@ class SequenceClassification(Pooled):
         """The loss of a batch.
 
         Args:
-          batch: `tokens`, `token_types`, `attention_mask` int [B, L]; `label` int [B], for
-            multi_label float [B, C] of 0 and 1, for regression float [B]; `label_weights` float
-            [B].
+          batch: `tokens`, `token_types`, `attention_mask` int [B, L], or [B, 2, L] of pairs that
+            are read in both orders; `label` int [B], for multi_label float [B, C] of 0 and 1, for
+            regression float [B]; `label_weights` float [B].
           train: whether dropout is on, and for which rows; needs the rng `dropout`.
         """
-        logits_BC, labels = self.logits(batch, train), batch["label"]
+        (logits_BC, lm), labels = self.scores(batch, train), batch["label"]
         weights_B, metrics = batch["label_weights"], {}
         if self.kind == "regression":
             losses_B = jnp.square(logits_BC[:, 0] - labels)
@@ -41,9 +41,16 @@ class SequenceClassification(Pooled):
         else:
             losses_B = optax.softmax_cross_entropy_with_integer_labels(logits_BC, labels)
             metrics = {"task_accuracy": Mean.of(logits_BC.argmax(-1) == labels, weights_B)}
-        return Loss({"task": Mean.of(losses_B, weights_B)}, metrics)
+        return self.loss_of(Mean.of(losses_B, weights_B), lm, metrics)
 
-    @nn.compact
     def logits(self, batch: Batch, train: Train = False) -> jax.Array:
         """What the head says of each text: float32 [B, C], of regression [B, 1]."""
-        return self.scored(batch, 1 if self.kind == "regression" else self.classes, train)
+        return self.scores(batch, train)[0]
+
+    @nn.compact
+    def scores(self, batch: Batch, train: Train = False) -> tuple[jax.Array, Mean | None]:
+        """The logits, and the loss of the next tokens where it is asked for."""
+        texts = self.texts(batch, train)
+        x_BD = texts.states if texts.states.ndim == 2 else texts.states.sum(1)
+        outputs = 1 if self.kind == "regression" else self.classes
+        return self.scored(x_BD, texts.transform, outputs, train), texts.lm

@@ -208,13 +208,14 @@ def text_of(row: Row, name: str, setting: str) -> str:
     return value
 
 
-def framed(layout: Layout, pieces: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def framed(
+    layout: Layout, pieces: Sequence[np.ndarray], halves: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """The ids of a row with its special tokens, and their types: int32 [n], n <= seq_len.
 
-    Where texts do not fit, the longer of two loses its last token until they do (google-research/
-    bert `_truncate_seq_pair`).
+    Where texts do not fit they lose their ends; see `kept_lengths`.
     """
-    kept = cut_lengths([len(ids) for ids in pieces], layout.room(len(pieces)))
+    kept = kept_lengths([len(ids) for ids in pieces], layout, halves)
     parts, types = [], []
     for number, (ids, length) in enumerate(zip(pieces, kept, strict=True)):
         head = layout.head_other if number else layout.head_first
@@ -223,6 +224,25 @@ def framed(layout: Layout, pieces: Sequence[np.ndarray]) -> tuple[np.ndarray, np
     parts.append(layout.end)
     types += [layout.piece_types] * len(layout.end)
     return np.concatenate([np.asarray(part, np.int32) for part in parts]), np.array(types, np.int32)
+
+
+def kept_lengths(lengths: Sequence[int], layout: Layout, halves: bool) -> tuple[int, ...]:
+    """How many tokens of each of one text or two stay in a row.
+
+    The longer of two loses its last token until both fit (google-research/bert
+    `_truncate_seq_pair`); with `halves`, each is cut to half a row less two, whatever
+    the other has (openai/finetune-transformer-lm train.py, `transform_roc`).
+    """
+    if halves and len(lengths) == 2:
+        half = layout.seq_len // 2 - 2
+        return min(lengths[0], half), min(lengths[1], half)
+    return cut_lengths(lengths, layout.room(len(lengths)))
+
+
+def is_cut(pieces: Sequence[np.ndarray], layout: Layout) -> bool:
+    """Whether texts lose tokens in a row, by halves where its frame has them."""
+    lengths = tuple(map(len, pieces))
+    return kept_lengths(lengths, layout, layout.halves) != lengths
 
 
 def cut_lengths(lengths: Sequence[int], room: int) -> tuple[int, ...]:

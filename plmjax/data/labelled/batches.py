@@ -51,7 +51,8 @@ class LabelledForm:
         Raises:
           UserError: where the vocabulary lacks a token that the frame needs.
         """
-        layout, B = make_layout(config.frame, tokenizer, config.seq_len, PAIR), config.batch_size
+        layout = make_layout(config.frame, tokenizer, config.seq_len, PAIR, any_pad=True)
+        B = config.batch_size
         shapes = {**task.spec(config.seq_len, classes), "label_weights": ((), FLOAT32)}
         spec = {key: ((B, *shape), dtype) for key, (shape, dtype) in shapes.items()}
         return cls(config, task, classes, layout, spec)

@@ -6,11 +6,21 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from plmjax.data.labelled.base import FLOAT32, INT32, Features, LabelledTask, Shapes, field, framed
+from plmjax.data.labelled.base import (
+    FLOAT32,
+    INT32,
+    Features,
+    LabelledTask,
+    Shapes,
+    field,
+    framed,
+    is_cut,
+)
 from plmjax.data.labelled.rows import Row
 from plmjax.data.plans.layout import Layout
 from plmjax.data.tokenizers import Tokenizer
 from plmjax.errors import UserError
+from plmjax.settings import choose
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +34,8 @@ class Choice(LabelledTask):
         list of options, and the number of the right one, from 0.
       most_options: O, rows of an example; those with fewer options have rows that do not count.
         0 takes as many as an example of the training set has.
+      question_with: whether the question stands before each of the `options`, or behind the `text`,
+        as in Radford et al. 2018.
     """
 
     text: str = "context"
@@ -31,9 +43,14 @@ class Choice(LabelledTask):
     options: str = "options"
     label: str = "label"
     most_options: int = 0
+    question_with: str = "options"
 
     kind: ClassVar[str] = "choice"
     default_metric: ClassVar[str] = "choice_accuracy"
+
+    def __post_init__(self):
+        super().__post_init__()
+        choose(self.question_with, dict.fromkeys(("options", "text")), "config.task.question_with")
 
     def classes(self, rows: Sequence[Row]) -> tuple[str, ...]:
         """Numbers of options, from 0."""
@@ -85,8 +102,12 @@ class Choice(LabelledTask):
     ) -> Features:
         """As of `LabelledTask`: one of each example."""
         most = len(classes)
-        texts = tokenizer.encode_batch([row.fields[self.text] for row in rows])
         asked = [row.fields[self.pair] if self.pair else "" for row in rows]
+        before = [row.fields[self.text] for row in rows]
+        if self.question_with == "text":
+            pairs = zip(before, asked, strict=True)
+            before, asked = [f"{text} {q}".strip() for text, q in pairs], [""] * len(rows)
+        texts = tokenizer.encode_batch(before)
         options = [self.choices(row) for row in rows]
         flat = tokenizer.encode_batch(
             [f"{q} {one}".strip() for q, some in zip(asked, options, strict=True) for one in some]
@@ -97,9 +118,10 @@ class Choice(LabelledTask):
             seconds = flat[at : at + len(some)]
             at += len(some)
             pairs = [(texts[number], second) for second in seconds]
-            cut += any(len(a) + len(b) > layout.room(2) for a, b in pairs)
+            cut += any(is_cut(pair, layout) for pair in pairs)
             nothing = (texts[number][:0], texts[number][:0])
-            made = [framed(layout, pair) for pair in [*pairs, *[nothing] * (most - len(pairs))]]
+            every = [*pairs, *[nothing] * (most - len(pairs))]
+            made = [framed(layout, pair, layout.halves) for pair in every]
             ids.append([row for row, _ in made])
             types.append([of_type for _, of_type in made])
             weights[number, : len(some)] = 1

@@ -37,6 +37,11 @@ class Similarity(Regression):
             raise UserError(f"scale={self.scale}; give a number above 0")
         if not self.pair:
             raise UserError("pair= is empty; name the field of the second sentence")
+        if self.both_orders:
+            raise UserError(
+                "both_orders=True is of pairs that are read as one text; sentences that are read"
+                " apart have no order"
+            )
 
     def spec(self, seq_len: int, classes: int) -> Shapes:
         """As of `LabelledTask`: two rows [2, L] and `label`, from 0 to 1."""

@@ -15,6 +15,7 @@ from plmjax.data.labelled.base import (
     Shapes,
     field,
     framed,
+    is_cut,
     text_of,
 )
 from plmjax.data.labelled.benchmarks import label_name
@@ -31,11 +32,22 @@ class TextTask(LabelledTask):
     Attributes:
       text, pair, label: the fields that have the text, the second text (empty for none), and the
         label.
+      both_orders: whether a pair is read twice, in its order and in the other, and told by the sum
+        of both: where the two texts are alike (Radford et al. 2018, similarity).
     """
 
     text: str = "text"
     pair: str = ""
     label: str = "label"
+    both_orders: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.both_orders and not self.pair:
+            raise UserError(
+                "config.task.both_orders=True is of pairs, and config.task.pair is empty; name the"
+                " field of the second text"
+            )
 
     def texts(self, row: Row) -> tuple[str, ...]:
         """The text of a row, or both of them.
@@ -64,8 +76,8 @@ class TextTask(LabelledTask):
         self.target(row, classes)
 
     def spec(self, seq_len: int, classes: int) -> Shapes:
-        """As of `LabelledTask`: a row of tokens and the label."""
-        row = (seq_len,), INT32
+        """As of `LabelledTask`: a row of tokens, two [2, L] with `both_orders`, and the label."""
+        row = (2, seq_len) if self.both_orders else (seq_len,), INT32
         given = {key: row for key in ("tokens", "token_types", "attention_mask")}
         return {**given, "label": self.target_spec(classes)}
 
@@ -77,14 +89,14 @@ class TextTask(LabelledTask):
         each = len(texts[0])
         ids = tokenizer.encode_batch([text for some in texts for text in some])
         pieces = [ids[at : at + each] for at in range(0, len(ids), each)]
-        made = [framed(layout, some) for some in pieces]
-        room = layout.room(each)
+        orders = [[some, some[::-1]] if self.both_orders else [some] for some in pieces]
+        made = [[framed(layout, some, layout.halves) for some in each] for each in orders]
         return Features(
-            ids=[[one] for one, _ in made],
-            types=[[types] for _, types in made],
+            ids=[[ids for ids, _ in each] for each in made],
+            types=[[types for _, types in each] for each in made],
             targets={"label": self.targets(rows, classes)},
             owners=np.arange(len(rows)),
-            cut=sum(sum(map(len, some)) > room for some in pieces),
+            cut=sum(is_cut(some, layout) for some in pieces),
         )
 
     def references(self, rows: Sequence[Row], classes: Sequence[str]) -> Any:

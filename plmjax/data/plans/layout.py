@@ -20,21 +20,28 @@ STREAM = "stream"  # a cut of an endless text: no frame but what marks the end o
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """Special tokens by their part in the tokenizer (cls, sep, bos, eos, eod).
+    """Special tokens by their part in the tokenizer (cls, sep, bos, eos, eod), or by a name in
+    `added`.
 
     Attributes:
       begin: at the beginning of the row.
       between: before every segment but the first, besides what closes the one before.
       after: behind every segment (every document).
       finish: at the end of the row.
+      added: tokens that no tokenizer has: their ids are those behind its last, in this order, and a
+        model's vocabulary has as many more.
+      halves: whether each of two texts is cut to half of a row, and not the longer one first.
     """
 
     begin: tuple[str, ...] = ()
     between: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     finish: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    halves: bool = False
 
 
+_GPT1 = ("start", "delim", "extract")
 FRAMES = {
     "bert": Frame(begin=("cls",), after=("sep",)),  # [CLS] A [SEP] B [SEP]
     "roberta": Frame(begin=("bos",), between=("eos",), after=("eos",)),  # <s> A </s> </s> B </s>
@@ -42,6 +49,8 @@ FRAMES = {
     "xlm": Frame(begin=("eos",), between=("eos",), after=("eos",)),  # </s> A </s> </s> B </s>
     "eod": Frame(after=("eod",)),  # documents ... <eod>
     "eos": Frame(after=("eos",)),
+    # [start] A [delim] B [extract] (openai/finetune-transformer-lm)
+    "gpt1": Frame(("start",), ("delim",), (), ("extract",), _GPT1, halves=True),
     "none": Frame(),
 }
 
@@ -69,6 +78,7 @@ class Layout:
       reverses: whether some rows are read from their end.
       piece_types: how many types pieces have.
       words: ids of what a plan looks for in the text, by the plan's task.
+      halves: as of `Frame`.
     """
 
     seq_len: int
@@ -86,6 +96,7 @@ class Layout:
     reverses: bool = False
     piece_types: int = 2
     words: Mapping[str, tuple[tuple[int, ...], ...]] = dataclasses.field(default_factory=dict)
+    halves: bool = False
 
     @property
     def spec(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
@@ -103,6 +114,11 @@ class Layout:
         if self.isolate or self.restart:
             spec["positions"] = row
         return spec
+
+    @property
+    def highest_special(self) -> int:
+        """The highest id of what surrounds texts; -1 where nothing does."""
+        return max((*self.head_first, *self.head_other, *self.tail, *self.end), default=-1)
 
     @property
     def token_types(self) -> int:
@@ -307,6 +323,7 @@ def make_layout(
     tokenizer: Tokenizer,
     seq_len: int,
     style: str,
+    any_pad: bool = False,
     **of_plan: Any,
 ) -> Layout:
     """The layout of a plan of this style in rows of `seq_len` tokens.
@@ -316,6 +333,7 @@ def make_layout(
       tokenizer: whose ids are used.
       seq_len: tokens of a row.
       style: PAIR, RUN, EACH or STREAM.
+      any_pad: whether a vocabulary without padding will do, since nothing reads it.
       of_plan: fields of `Layout` that have a default, from `restart` to `words`.
 
     Raises:
@@ -336,26 +354,38 @@ def make_layout(
         raise UserError(f"seq_len={seq_len} is too long; give up to 65535")
 
     def ids(names: tuple[str, ...]) -> tuple[int, ...]:
-        return tuple(require_id(tokenizer, name) for name in names)
+        return tuple(
+            tokenizer.vocab_size + parts.added.index(name)
+            if name in parts.added
+            else require_id(tokenizer, name)
+            for name in names
+        )
 
     begin, between, after, finish = map(
         ids, (parts.begin, parts.between, parts.after, parts.finish)
     )
     each = style == EACH
-    # GPT-2's vocabulary has no padding. Only an epoch's last block has any, and the mask hides it.
-    without = style == STREAM and tokenizer.id_of("pad") is None
-    pad = "eod" if without and tokenizer.id_of("eod") is not None else "pad"
     layout = Layout(
         seq_len=seq_len,
-        pad_id=require_id(tokenizer, pad),
+        pad_id=_pad_id(tokenizer, style, any_pad),
         head_first=begin,
         head_other=begin if each else between if style == PAIR else (),
         tail=after + finish if each else after,
         end=() if each else finish,
         marks_documents=bare,
         types=style == PAIR,
+        halves=parts.halves,
         **of_plan,
     )
     if layout.room(layout.piece_types if style == PAIR else 1) < 5:
         raise UserError(f"seq_len={seq_len} leaves no room for text; give 16 or more")
     return layout
+
+
+def _pad_id(tokenizer: Tokenizer, style: str, any_pad: bool) -> int:
+    """What fills rows up. GPT-2's vocabulary has no padding: of a stream only an epoch's last block
+    has any, and the mask hides it."""
+    own, end = tokenizer.pad_id, tokenizer.id_of("eod")
+    if own is None and end is not None and (style == STREAM or any_pad):
+        return end
+    return 0 if own is None and any_pad else require_id(tokenizer, "pad")
