@@ -52,5 +52,29 @@ def gpt(config: ConfigDict, tokenizer: Tokenizer) -> None:
     config.optimizer.warmup_fraction = 0.002
 
 
-METHODS: Mapping[str, Method] = MappingProxyType({"gpt": gpt})
+def ulmfit(config: ConfigDict, tokenizer: Tokenizer) -> None:
+    """Howard & Ruder 2018 (ULMFiT), what of it is not of its LSTM: slanted triangles with a
+    thirty-second of the rate at both ends, Adam with moments of 0.7 and 0.99, layers that join from
+    the last on and have all joined after half of the run, lower ones slower, and the head reads
+    the last state with the largest and the mean of all.
+
+    Theirs divides the rate by 2.6 from each of three layers to the one below; here as much lies
+    between the ends of the whole stack, 0.79 a layer of twelve. The peak, 0.01 for the LSTM, is
+    that of BERT's recipe.
+    """
+    model = config.model
+    layers = max(model.num_layers, model.get("num_decoder_layers", 0))
+    config.optimizer.name = "adamw"
+    config.optimizer.exclude_from_decay = NORMS_AND_BIASES
+    config.optimizer.b1, config.optimizer.b2 = 0.7, 0.99
+    config.optimizer.schedule = "slanted"
+    config.optimizer.warmup_fraction = 0.1
+    config.optimizer.final_fraction = 1 / 32
+    config.transfer.layer_decay = 2.6 ** (-3 / layers)
+    config.transfer.unfreeze = 0.5
+    if config.objective.get("pooling") == "auto":
+        config.objective.pooling = "concat"
+
+
+METHODS: Mapping[str, Method] = MappingProxyType({"gpt": gpt, "ulmfit": ulmfit})
 """By name."""

@@ -7,7 +7,8 @@ The argument is the workdir of a run, pretrained here or imported from Hugging F
 task=multi_label or task=regression behind it labels are several of the classes, or numbers; with
 fresh=true the backbone begins anew, for comparison. Second texts are named by config.task.pair.
 With recipe=gpt a decoder is tuned as GPT-1 was: [start] text [delim] other [extract], and half of
-the language model's loss; config.task.both_orders=True reads pairs in both orders.
+the language model's loss; config.task.both_orders=True reads pairs in both orders. recipe=ulmfit
+is slanted triangles, layers that join one after the other, and concatenated pooling.
 """
 
 from plmjax.finetuning import tuned_config

@@ -18,7 +18,7 @@ from plmjax.parallel.rules import EMBED, TYPES, WIDTH
 from plmjax.settings import choose
 from plmjax.types import Batch, Loss, Mean, Spec, Train
 
-POOLINGS = ("auto", "first", "last", "mean")
+POOLINGS = ("auto", "first", "last", "mean", "concat")
 LAYERS_READ = ("last", "weighted")
 TEXT_KEYS = ("tokens", "token_types", "attention_mask")
 
@@ -146,7 +146,9 @@ class Pooled(Labelled):
 
     Attributes:
       pooling: what stands for a text: `auto`, the pooler's output or the state of the token that
-        the family has for it; the state of its `first` or `last` token; or the `mean` of all.
+        the family has for it; the state of its `first` or `last` token; the `mean` of all; or
+        `concat`, the state of the family's token, the largest and the mean of all, one behind the
+        other (Howard & Ruder 2018, ULMFiT).
       activation: behind the head's first dense layer, where it has one; `none` leaves that layer
         out. DistilBERT's heads have relu, those of ELECTRA and RoFormer gelu in transformers, XLM's
         is one layer.
@@ -222,8 +224,12 @@ class Pooled(Labelled):
         """What stands for each text [B, D], and whether the head has a layer before its last."""
         if self.pooling == "auto" and reading.pooled_BD is not None:
             return reading.pooled_BD, False
+        of_token_BD = states_of(reading.hidden_BLD, reading.summary_B)
         if self.pooling == "auto":
-            return states_of(reading.hidden_BLD, reading.summary_B), reading.transform
+            return of_token_BD, reading.transform
+        if self.pooling == "concat":
+            of_all = (pooled(reading.hidden_BLD, mask_BL, how) for how in ("largest", "mean"))
+            return jnp.concatenate([of_token_BD, *of_all], axis=-1), reading.transform
         return pooled(reading.hidden_BLD, mask_BL, self.pooling), reading.transform
 
 
@@ -233,8 +239,11 @@ def states_of(hidden_BLD: jax.Array, places_B: jax.Array) -> jax.Array:
 
 
 def pooled(hidden_BLD: jax.Array, mask_BL: jax.Array, how: str) -> jax.Array:
-    """The `first`, the `last` or the `mean` of each row's states, padding (0 in `mask_BL`) left
-    out: [B, D], of the dtype of the states."""
+    """The `first`, the `last`, the `largest` or the `mean` of each row's states, padding (0 in
+    `mask_BL`) left out: [B, D], of the dtype of the states."""
+    if how == "largest":
+        never = jnp.finfo(hidden_BLD.dtype).min
+        return jnp.where(mask_BL[:, :, None] > 0, hidden_BLD, never).max(1)
     if how == "mean":
         weights_BL1 = mask_BL[:, :, None].astype(hidden_BLD.dtype)
         return (hidden_BLD * weights_BL1).sum(1) / weights_BL1.sum(1)

@@ -30,6 +30,9 @@ class ScheduleConfig:
         `cosine`: half a cosine from p at w down to the end (Loshchilov & Hutter, 2017).
         `one_minus_sqrt`: p*(1-sqrt((t-w)/(T-w))) after the warm-up, steep at first: what ends a
           run at a constant rate (Haegele et al., 2024), ModernBERT's last phase.
+        `slanted`: ULMFiT's slanted triangles (Howard & Ruder 2018, equation 3): from
+          final_fraction*p up to p in the warm-up, and down to it again at T. Published with a
+          warm-up of 0.1 and, as `ratio`, a final_fraction of 1/32.
         `constant`: p after the warm-up.
         `rsqrt`: p*sqrt(w/max(t,w)): p **during** the w steps, no rise, then the inverse square
           root. mesh_tensorflow's learning_rate_schedule_noam without its ramp down, as T5 was
@@ -97,6 +100,7 @@ def schedule(
         "electra": _electra,
         "cosine": _cosine,
         "one_minus_sqrt": _one_minus_sqrt,
+        "slanted": _slanted,
         "constant": _constant,
         "rsqrt": _rsqrt,
         "inverse_sqrt": _inverse_sqrt,
@@ -258,6 +262,13 @@ def _one_minus_sqrt(config: ScheduleConfig, warmup: float, total: float) -> opta
         return (peak - end) * (1 - jnp.sqrt(jnp.clip(step, 0, steps) / steps)) + end
 
     return _after_warmup(config, warmup, decay)
+
+
+def _slanted(config: ScheduleConfig, warmup: float, total: float) -> optax.Schedule:
+    _check_warmup(config, warmup, "ULMFiT has warmup_fraction=0.1")
+    peak, decay = config.learning_rate, _decay(config, total - warmup)
+    rise = optax.linear_schedule(peak * config.final_fraction, peak, warmup)
+    return optax.join_schedules([rise, decay], [warmup])
 
 
 def _constant(config: ScheduleConfig, warmup: float, total: float) -> optax.Schedule:

@@ -184,7 +184,7 @@ MISTAKES = {
     ),
     "a pooling that is not there": (
         ("--config.objective.pooling=maximum",),
-        "config.objective.pooling='maximum' is unknown; there are: auto, first, last, mean",
+        "config.objective.pooling='maximum' is unknown; there are: auto, concat, first, last, mean",
     ),
     "a label that was not trained": (
         ("--config.task.labels=wet,cold",),

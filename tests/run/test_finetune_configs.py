@@ -95,7 +95,10 @@ def test_languages_are_those_of_their_splits(run):
 MISTAKES = {
     ("glue", ""): "the config needs a task and a run, such as cola,init_from=RUN; there are: cola",
     ("glue", "sst,init_from=x"): "the task='sst' is unknown; did you mean 'sst2'?",
-    ("glue", "sst2,recipe=bart"): "recipe='bart' is unknown; there are: electra, roberta",
+    (
+        "glue",
+        "sst2,recipe=bart",
+    ): "recipe='bart' is unknown; there are: electra, gpt, roberta, ulmfit",
     ("clue", "chid"): "the config needs the workdir of a run, whose backbone is tuned",
     ("treebank", ""): "the config needs one of pos, segmentation, and init_from=RUN",
 }

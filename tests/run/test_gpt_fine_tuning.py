@@ -51,7 +51,9 @@ def pairs(folder, name: str, count: int) -> str:
     return str(path)
 
 
-def tune(run, folder, task: str, *more: str, make=options, recipe: str = "gpt") -> verb.Ended:
+def tune(
+    run, folder, task: str, *more: str, make=options, recipe: str = "gpt", devices: int = 1
+) -> verb.Ended:
     files = [
         f"--config.task.{name}={make(folder, name, count)}"
         for name, count in (("train", 160), ("dev", 40))
@@ -59,6 +61,7 @@ def tune(run, folder, task: str, *more: str, make=options, recipe: str = "gpt") 
     return verb.forked(
         f"--config=configs/finetune/own.py:{run},task={task},recipe={recipe}",
         *(*files, f"--workdir={folder}/tuned", *SMALL, *more),
+        environment={"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
     )
 
 
@@ -106,6 +109,21 @@ def test_options_are_learned_and_measured_again(imported, tmp_path):
     )
     assert again.code == 0, again.err
     assert json.loads(again.out)["accuracy"] == pytest.approx(scores["this model"]["accuracy"])
+
+
+@pytest.mark.slow
+def test_four_devices_learn_what_one_does(imported, tmp_path):
+    """The table, its new entries and the next tokens' loss split by the vocabulary."""
+    found, meshes = {}, {1: (), 4: ("--config.mesh.data=2", "--config.mesh.tensor=2")}
+    for count, mesh in meshes.items():
+        (folder := tmp_path / str(count)).mkdir()
+        done = tune(imported[0], folder, "choice", *mesh, "--config.task.epochs=1", devices=count)
+        assert done.code == 0, done.err
+        records = [json.loads(line) for line in (folder / "tuned" / "metrics.jsonl").open()]
+        found[count] = [line["train/loss"] for line in records if "train/loss" in line]
+        scores = json.loads((folder / "tuned" / "evaluation.json").read_text())["scores"]
+        found[count].append(scores["this model"]["task_loss"])
+    assert found[4] == pytest.approx(found[1], rel=1e-4)
 
 
 FIELDS = ("--config.task.text=a", "--config.task.pair=b")
