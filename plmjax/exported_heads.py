@@ -11,6 +11,7 @@ import tokenizers
 from tokenizers import processors
 
 from plmjax.data.labelled.base import framed
+from plmjax.data.plans import FRAMES
 from plmjax.data.plans.layout import PAIR, Layout, make_layout
 from plmjax.data.tokenizers.hugging_face import TOKENIZER_FILE
 from plmjax.data.tokenizers.published import CONFIG_FILE
@@ -109,7 +110,12 @@ def _layer_of(run: Any, head: Head) -> str:
 
 def _unlike(run: Any, head: Head, before: str) -> str:
     """Why a class computes something else than the run; empty where it does not."""
-    objective, name = run.record["config"]["objective"], head.architecture
+    config, name = run.record["config"], head.architecture
+    objective = config["objective"]
+    if FRAMES[config["data"]["frame"]].added:
+        return f"{name} reads texts without the tokens that frame='{config['data']['frame']}' adds"
+    if config["task"].get("both_orders"):
+        return f"{name} reads a pair once, and both_orders=True"
     if objective.get("layers", "last") != "last":
         return f"{name} reads the last layer, and layers='{objective['layers']}'"
     if objective.get("crf"):
