@@ -40,6 +40,7 @@ class Part(NamedTuple):
 
 _STRIDE = ("--config.task.stride=64",)
 _HOLDOUT = "the same file, other articles"
+_READ = ("text", "pair", "sentence1", "sentence2", "tokens", "context", "question")
 
 PARTS = {
     "sst2": Part(
@@ -89,7 +90,8 @@ def write(name: str, data: Path, out: Path) -> dict[str, int]:
     """Writes train.jsonl and test.jsonl of a part.
 
     Rows are drawn by the digest of what they say, so that any copy of the set gives the same ones,
-    in whatever order it has them. A training row whose text the test has, too, is left out.
+    in whatever order it has them. A training row whose text the test has, too, or which lacks a
+    text, is left out.
 
     Args:
       name: of PARTS.
@@ -97,7 +99,8 @@ def write(name: str, data: Path, out: Path) -> dict[str, int]:
       out: the folder that is written.
 
     Returns:
-      `train`, `test`: rows that are written; `shared`: training rows that the test has.
+      `train`, `test`: rows that are written; of those to learn from that are left out, `shared`
+      are in the test, and `empty` have an empty field, as a question of CMRC's trial has.
     """
     part, folder = PARTS[name], str(data / name)
     rows = [_plain(row.fields, part) for row in read_set(part.benchmark, folder, part.train)]
@@ -108,12 +111,14 @@ def write(name: str, data: Path, out: Path) -> dict[str, int]:
         test = [_plain(row.fields, part) for row in read_set(part.benchmark, folder, part.test)]
     texts = {_text(row) for row in test}
     kept = [row for row in train if _text(row) not in texts]
-    chosen = sorted(kept, key=_digest)[: part.most]
+    whole = [row for row in kept if all(row.get(name) != "" for name in _READ)]
+    chosen = sorted(whole, key=_digest)[: part.most]
     out.mkdir(parents=True, exist_ok=True)
     for split, some in (("train", chosen), ("test", test)):
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in some)
         (out / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
-    return {"train": len(chosen), "test": len(test), "shared": len(train) - len(kept)}
+    left_out = {"shared": len(train) - len(kept), "empty": len(kept) - len(whole)}
+    return {"train": len(chosen), "test": len(test), **left_out}
 
 
 def _plain(fields: Any, part: Part) -> dict[str, Any]:
@@ -141,8 +146,7 @@ def _segmented(words: Sequence[str]) -> dict[str, list[str]]:
 
 def _text(row: dict[str, Any]) -> str:
     """What the model reads of a row."""
-    read = ("text", "pair", "sentence1", "sentence2", "tokens", "context", "question")
-    return json.dumps([row[name] for name in read if name in row], ensure_ascii=False)
+    return json.dumps([row[name] for name in _READ if name in row], ensure_ascii=False)
 
 
 def _digest(row: dict[str, Any]) -> str:

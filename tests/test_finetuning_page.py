@@ -60,7 +60,7 @@ def test_the_same_examples_are_drawn_from_any_copy(tmp_path):
     other = random.Random(1).sample(train, len(train))
     for name, rows in (("one", train), ("two", other)):
         sizes = write("sst2", sst2(tmp_path / name, rows, dev), tmp_path / name / "out")
-        assert sizes == {"train": 3000, "test": 100, "shared": 10}
+        assert sizes == {"train": 3000, "test": 100, "shared": 10, "empty": 0}
     one, two = ((tmp_path / name / "out" / "train.jsonl").read_text() for name in ("one", "two"))
     assert one == two
     shown = {json.loads(line)["text"] for line in one.splitlines()}
@@ -73,14 +73,18 @@ def test_articles_are_learned_from_or_measured_on(tmp_path):
         text = f"Article {number} is about {number}."
         answer = {"text": str(number), "answer_start": 8}
         asked = [
-            {"id": f"{number}-{i}", "question": f"Which one? {i}", "answers": [answer]}
+            {
+                "id": f"{number}-{i}",
+                "question": f"Which? {i}" * (number + i > 0),
+                "answers": [answer],
+            }
             for i in range(3)
         ]
         articles.append({"title": f"t{number}", "paragraphs": [{"context": text, "qas": asked}]})
     (tmp_path / "xquad_en").mkdir()
     (tmp_path / "xquad_en" / "xquad.en.json").write_text(json.dumps({"data": articles}))
     sizes = write("xquad_en", tmp_path, tmp_path / "out")
-    assert sizes == {"train": 48, "test": 12, "shared": 0}
+    assert sizes == {"train": 47, "test": 12, "shared": 0, "empty": 1}
     titles = [
         {json.loads(line)["title"] for line in (tmp_path / "out" / name).read_text().splitlines()}
         for name in ("train.jsonl", "test.jsonl")
