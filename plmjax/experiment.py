@@ -258,12 +258,13 @@ class Experiment:
 
     def compiled_answer(self) -> Callable:
         """The jitted loss of a batch without dropout, and the head's numbers of all its examples,
-        of an objective with a method `logits` that labels texts."""
+        of an objective with a method `logits` that labels texts; None of one that writes."""
+        writes = self.form.asked.writes
 
-        def answer(params: Any, batch: Mapping[str, jax.Array]) -> tuple[Any, jax.Array]:
+        def answer(params: Any, batch: Mapping[str, jax.Array]) -> tuple[Any, jax.Array | None]:
             variables = {"params": params}
             loss = self.objective.apply(variables, batch, train=False)
-            return loss, self.objective.apply(variables, batch, method="logits")
+            return loss, None if writes else self.objective.apply(variables, batch, method="logits")
 
         shardings = (self.shardings.params, self.batch_sharding)
         everywhere = replicated(self.mesh)

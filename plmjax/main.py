@@ -40,8 +40,9 @@ from plmjax.evals.report import Report
 from plmjax.experiment import Experiment, Settings
 from plmjax.older_runs import defaults
 from plmjax.reporting import make_report
+from plmjax.task_answers import answering
 from plmjax.task_figures import metric_of
-from plmjax.task_report import asked, leave_answers, task_report
+from plmjax.task_report import leave_answers, task_report
 from plmjax.train import hooks, metrics
 from plmjax.train.checkpoints import check_space, complete_steps
 from plmjax.train.chosen import best_step
@@ -176,8 +177,7 @@ def outcome(
     if not isinstance(corpus, LabelledCorpus):
         return make_report(plan, corpus, inputs, state, first), lambda work: None
     source, step = inputs.held_out, int(jax.device_get(state.step))
-    given = state.params, source.evaluation_batches(), plan.place, len(source.features)
-    loss, logits = asked(plan.compiled_answer(), *given)
+    loss, logits = answering(plan)(state.params, source)
     if not first:
         return Report(step, {}, []), lambda work: None
     report = task_report(source, corpus.train["train"], step, loss, logits)
@@ -245,6 +245,9 @@ def of_task(plan: Experiment, inputs: Inputs) -> str:
             notes.append(f"in {len(features):,} rows of up to {length} tokens")
         if features.cut:
             notes.append(f"{features.cut:,} of them cut to {length} tokens")
+        if features.short:
+            limit = source.examples.task.target_len
+            notes.append(f"{features.short:,} of them with a target cut to {limit} tokens")
         if features.lost:
             notes.append(f"{features.lost:,} of them with an answer that is not found in the text")
         told = f" ({'; '.join(notes)})" if notes else ""

@@ -77,7 +77,7 @@ def show_labelled(source: LabelledInput, corpus: LabelledCorpus, step: int) -> N
         pairs = zip(texts, mask.reshape(texts.shape), strict=True)
         added = FRAMES[source.config.frame].added
         read = [showing.with_added(ids[real], corpus.tokenizer, added) for ids, real in pairs]
-        truth = {key: batch[key][at].tolist() for key in features.targets}
+        truth = features.truth(batch, at, corpus.tokenizer)
         if JSON.value:
             print(json.dumps({"where": row.where, "read": read, **truth}, ensure_ascii=False))
             continue

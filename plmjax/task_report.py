@@ -1,10 +1,8 @@
 """A fine-tuned model on a labelled set: what it says of each example, and how good that is."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 from etils import epath
 
@@ -19,35 +17,6 @@ from plmjax.evals.metrics.choice import ASSIGNMENTS, UNASSIGNED
 from plmjax.evals.metrics.tagging import SPANS
 from plmjax.evals.report import Report
 from plmjax.task_figures import metric_of
-from plmjax.types import Batch, Loss
-
-Answer = Callable[[Any, Batch], tuple[Loss, jax.Array]]
-"""From parameters and a batch to its loss and the head's numbers of all its examples."""
-
-
-def asked(
-    answer: Answer,
-    params: Any,
-    batches: Iterable[Mapping[str, np.ndarray]],
-    place: Callable[[Mapping[str, np.ndarray]], Batch],
-    count: int,
-) -> tuple[float, np.ndarray]:
-    """The mean loss on a labelled set, and the head's numbers of each feature: float32 [N, ...].
-
-    Args:
-      answer: the compiled model.
-      params: on the devices.
-      batches: one pass over the set in its order, this host's part of each.
-      place: puts a batch on the devices.
-      count: N, how many features the set has.
-    """
-    total, logits = np.zeros(2), []
-    for batch in batches:
-        loss, some = jax.device_get(answer(params, place(batch)))
-        term = loss.terms["task"]
-        total += term.sum, term.weight
-        logits.append(np.asarray(some, np.float32))
-    return float(total[0] / max(total[1], 1e-5)), np.concatenate(logits)[:count]
 
 
 def measured(examples: LabelledSet, predictions: Any) -> dict[str, float]:
@@ -55,19 +24,21 @@ def measured(examples: LabelledSet, predictions: Any) -> dict[str, float]:
     return metric_of(examples.task).figures(examples.references, predictions)
 
 
-def scores_of(source: LabelledInput, loss: float, logits: np.ndarray) -> dict[str, float]:
-    """The loss and the figures of a model on a set; `logits` as `asked` returns them."""
-    return {"task_loss": loss, **measured(source.examples, predicted(source, logits))}
+def scores_of(source: LabelledInput, loss: float, logits: Any) -> dict[str, float]:
+    """The loss and the figures of a model on a set; `logits` as `task_answers.Answering` has
+    them."""
+    figures = measured(source.examples, predicted(source, logits))
+    return {"task_loss": loss, **figures, **source.examples.task.besides(source.features, logits)}
 
 
-def predicted(source: LabelledInput, logits: np.ndarray) -> Any:
+def predicted(source: LabelledInput, logits: Any) -> Any:
     """What a model says of each example, as metrics take it."""
     examples = source.examples
     return examples.task.predictions(source.features, logits, examples.rows)
 
 
 def task_report(
-    source: LabelledInput, train: LabelledSet | None, step: int, loss: float, logits: np.ndarray
+    source: LabelledInput, train: LabelledSet | None, step: int, loss: float, logits: Any
 ) -> Report:
     """The report on a set, beside what is known without a model.
 
@@ -76,7 +47,7 @@ def task_report(
       train: the training set, from which the usual answer is known, and of texts and sentences the
         words; None where it is not there, and then the usual answer is that of the set itself.
       step: how many updates the model has seen.
-      loss, logits: as `asked` returns them.
+      loss, logits: as `task_answers.Answering` has them.
     """
     examples = source.examples
     known = (train or examples).references
@@ -102,7 +73,7 @@ def _of_words(examples: LabelledSet, train: LabelledSet) -> dict[str, dict[str, 
     return {}
 
 
-def records(source: LabelledInput, logits: np.ndarray) -> list[dict[str, Any]]:
+def records(source: LabelledInput, logits: Any) -> list[dict[str, Any]]:
     """What a model says of each example, for a file: `where`, the fields, and what
     `LabelledTask.said` has; of answers in a text `predicted_start`, the character at which they
     begin there, -1 for none."""
@@ -134,7 +105,7 @@ def _assigned(examples: LabelledSet, scores: list[np.ndarray]) -> list[dict[str,
     ]
 
 
-def leave_answers(source: LabelledInput, logits: np.ndarray, folder: epath.Path) -> None:
+def leave_answers(source: LabelledInput, logits: Any, folder: epath.Path) -> None:
     """Leaves what a model says of each example in `predictions-NAME.jsonl`, and of classes and tags
     the picture `confusion-NAME.png`."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -21,8 +21,9 @@ from plmjax.evals.text_size import TextSize, joined_rows, text_size
 from plmjax.experiment import Experiment, Settings
 from plmjax.phases import held_out_input, train_input
 from plmjax.rewinds import Rewind, next_rewind, passed_over
+from plmjax.task_answers import answering
 from plmjax.task_figures import metric_of
-from plmjax.task_report import asked, scores_of
+from plmjax.task_report import scores_of
 from plmjax.train import grown, hooks, metrics
 from plmjax.train.carried import handing_on
 from plmjax.train.checkpoints import Checkpoints
@@ -168,8 +169,9 @@ class Training:
           The last state.
         """
         plan = self.plan
-        evaluation = plan.compiled_answer if plan.settings.task else plan.compiled_evaluation_step
-        steps = plan.compiled_train_step(), evaluation()
+        is_asked = bool(plan.settings.task)
+        evaluation = answering(plan) if is_asked else plan.compiled_evaluation_step()
+        steps = plan.compiled_train_step(), evaluation
         rewinds = [Rewind.of(each) for each in self.work.rewinds()]
         with self._stop_signal(done) as stop:
             while True:
@@ -215,8 +217,8 @@ class Training:
     ) -> TrainState:
         """Sets up the hooks and the phases and trains; returns the last state.
 
-        `steps` are the compiled train step and evaluation step, `done` the updates that `state` has
-        seen.
+        `steps` are the compiled train step and evaluation step, of a labelled task what answers it;
+        `done` are the updates that `state` has seen.
 
         Raises:
           RewindAsked: where the guard asks for it; nothing is being written then.
@@ -263,14 +265,18 @@ class Training:
         settings, watchdog = self.plan.settings, self.watchdog
         total = settings.train.steps
 
-        def place_to_evaluate(batch: Mapping[str, np.ndarray]) -> Batch:
+        def moved() -> None:
             watchdog.progress("evaluates", PATIENCE)
+
+        def place_to_evaluate(batch: Mapping[str, np.ndarray]) -> Batch:
+            moved()
             return self.plan.place(batch)
 
         def evaluate_held_out(params) -> dict[str, float]:
-            batches = self.inputs.held_out.evaluation_batches()
             if settings.task:
-                return self._task_scores(evaluation_step, params, batches, place_to_evaluate)
+                source = self.inputs.held_out
+                return scores_of(source, *evaluation_step(params, source, moved))
+            batches = self.inputs.held_out.evaluation_batches()
             step = handing_on(evaluation_step, self.plan.fresh_carried())
             scores = evaluate(step, params, batches, place_to_evaluate)
             return scores | self.inputs.text_measures(scores)
@@ -308,13 +314,6 @@ class Training:
         made = Moved(watchdog, "logs, evaluates or saves", PATIENCE)
         after = Moved(watchdog, "waits for its devices")
         return [made, watch, log, evaluation, save, *profile, after]
-
-    def _task_scores(
-        self, answer: Callable, params: Any, batches: Iterator, place: Callable
-    ) -> dict[str, float]:
-        """The loss and the figures of a labelled task."""
-        source = self.inputs.held_out
-        return scores_of(source, *asked(answer, params, batches, place, len(source.features)))
 
     def _monitor(self) -> Callable[[Mapping[str, float]], float]:
         """What the best checkpoint has least of, from the scores of an evaluation."""

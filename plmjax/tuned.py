@@ -17,7 +17,8 @@ from plmjax.parallel.mesh import MeshConfig
 from plmjax.phases import labelled_input
 from plmjax.recipes import benchmark_task
 from plmjax.settings import from_config
-from plmjax.task_report import asked, records, task_report
+from plmjax.task_answers import answering
+from plmjax.task_report import records, task_report
 from plmjax.train.chosen import LAST
 from plmjax.train.other_runs import read_parameters
 from plmjax.train.workdir import Workdir
@@ -136,8 +137,7 @@ def answered(tuned: Tuned, examples: LabelledSet) -> tuple[Report | None, list[d
     """
     plan = tuned.plan
     source = labelled_input(plan.phases[-1], tuned.corpus, examples, 0, plan.own_parts)
-    given = tuned.params, source.evaluation_batches(), plan.place, len(source.features)
-    loss, logits = asked(plan.compiled_answer(), *given)
+    loss, logits = answering(plan)(tuned.params, source)
     said = records(source, logits)
     if not examples.labelled:
         return None, said

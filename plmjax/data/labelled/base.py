@@ -30,6 +30,7 @@ class Features:
       owners: int [N], ascending: the number of the example that a feature is of.
       cut: how many examples lose tokens, since they are longer than a row.
       lost: how many lose their answer, which is not found in what the tokenizer makes of the text.
+      short: how many lose the end of what is to be written, which is longer than the task's limit.
       places: what the task needs to understand what a model says of each feature.
     """
 
@@ -40,6 +41,7 @@ class Features:
     cut: int
     places: Any = None
     lost: int = 0
+    short: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -60,6 +62,10 @@ class Features:
             found[key] = made
         found = {key: array.reshape(shape) for key, array in found.items()}
         return found | {key: array[numbers] for key, array in self.targets.items()}
+
+    def truth(self, batch: Mapping[str, np.ndarray], at: int, tokenizer: Tokenizer) -> dict:
+        """What row `at` of a batch should be answered, for a person."""
+        return {key: batch[key][at].tolist() for key in self.targets}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +103,12 @@ class LabelledTask:
     """What it is to metrics, see `plmjax.evals.metrics.named.KINDS`."""
 
     default_metric: ClassVar[str]
+
+    writes: ClassVar[bool] = False
+    """Whether a model answers by writing, and not with the numbers of a head."""
+
+    weight_key: ClassVar[str] = "label_weights"
+    """The batch key with the weight of each example, or of each of its tokens."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -141,7 +153,12 @@ class LabelledTask:
         raise NotImplementedError
 
     def spec(self, seq_len: int, classes: int) -> Shapes:
-        """Shapes and dtypes of what a batch has for each example, `label_weights` aside."""
+        """Shapes and dtypes of what a batch has for each example, `label_weights` aside.
+
+        Args:
+          seq_len: tokens of a row.
+          classes: how many there are.
+        """
         raise NotImplementedError
 
     def features(
@@ -159,10 +176,15 @@ class LabelledTask:
 
         Args:
           features: of the examples.
-          logits: float32 [N, ...], the head's numbers of each feature.
+          logits: float32 [N, ...], the head's numbers of each feature; of a task that `writes` the
+            texts, a str for each feature.
           rows: the examples.
         """
         raise NotImplementedError
+
+    def besides(self, features: Features, logits: Any) -> dict[str, float]:
+        """Figures beside the metric's, of what a model says; arguments as of `predictions`."""
+        return {}
 
     def usual(self, references: Any, rows: Sequence[Row]) -> Any:
         """What answering always alike says of `rows`, by the references of the training set."""

@@ -29,7 +29,7 @@ class LabelledForm:
       classes: how many there are.
       layout: from texts to rows.
       spec: shape of the global batch and dtype of every key: what the task has for each feature,
-        and `label_weights` float32 [B], 0 for what fills up a batch.
+        and the task's `weight_key` float32 [B, ...], 0 for what fills up a batch.
     """
 
     config: DataConfig
@@ -53,7 +53,7 @@ class LabelledForm:
         """
         layout = make_layout(config.frame, tokenizer, config.seq_len, PAIR, any_pad=True)
         B = config.batch_size
-        shapes = {**task.spec(config.seq_len, classes), "label_weights": ((), FLOAT32)}
+        shapes = {task.weight_key: ((), FLOAT32), **task.spec(config.seq_len, classes)}
         spec = {key: ((B, *shape), dtype) for key, (shape, dtype) in shapes.items()}
         return cls(config, task, classes, layout, spec)
 
@@ -167,4 +167,7 @@ class LabelledInput:
 
     def _made(self, numbers: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
         arrays = self.features.arrays(numbers, self.form.layout)
-        return {**arrays, "label_weights": counts.astype(np.float32)}
+        key, weights = self.form.asked.weight_key, counts.astype(np.float32)
+        if key in arrays:  # which has weights of its own, of each token
+            weights = arrays[key] * weights[:, None]
+        return {**arrays, key: weights}
