@@ -38,7 +38,8 @@ def binary_f1(labels_B: np.ndarray, predicted_B: np.ndarray, positive: int = 1) 
 
     Args:
       labels_B: int, the classes.
-      predicted_B: int, the predicted ones.
+      predicted_B: int, the predicted ones; below 0 for none, which is wrong: of another class it
+        counts as the positive one (T5's f1_score_with_invalid).
       positive: the class that is looked for.
 
     Returns:
@@ -47,7 +48,8 @@ def binary_f1(labels_B: np.ndarray, predicted_B: np.ndarray, positive: int = 1) 
     from sklearn.metrics import f1_score  # takes a second, which few runs need
 
     _sizes(labels_B, predicted_B)
-    return float(f1_score(labels_B == positive, predicted_B == positive, zero_division=0))
+    found_B = np.where(predicted_B < 0, labels_B != positive, predicted_B == positive)
+    return float(f1_score(labels_B == positive, found_B, zero_division=0))
 
 
 def macro_f1(labels_B: np.ndarray, predicted_B: np.ndarray, classes: int | None = None) -> float:

@@ -1,11 +1,12 @@
 """The metrics that configs can name."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from plmjax.evals.metrics import answers, choice, classification, tagging
+from plmjax.evals.metrics import answers, choice, classification, tagging, texts
 from plmjax.settings import choose
 
 # What a metric of a kind takes, one entry a row, question or sentence.
@@ -20,6 +21,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "answers": "lists of a question's right answers; one answer in words for each",
         "answers_or_none": "lists of right answers, empty for none; pairs of the best answer in "
         "words and how much more none is believed",
+        "texts": "lists of an example's right texts; the text that was written for each",
         "choice": "the right options, int [n]; scores, float [n, C] or n rows",
         "exclusive_choice": "for each passage the right options of its blanks, int [b]; scores, "
         "float [b, C]",
@@ -37,11 +39,13 @@ class Metric:
         cent, correlations from -1; only `best_em_threshold` and `best_f1_threshold` are in the unit
         of the null scores.
       main: the figure by which the best checkpoint is chosen; larger is better.
+      package: what computes it and has to be installed; empty for nothing more than plmjax.
     """
 
     kind: str
     figures: Callable[[Any, Any], dict[str, float]]
     main: str
+    package: str = ""
 
 
 def metric(name: str, where: str = "metric") -> Metric:
@@ -148,6 +152,17 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "squad_v2_best": Metric("answers_or_none", _squad_v2_best, "best_f1"),
         "record": Metric("answers", answers.record, "em_f1"),
         "cmrc": Metric("answers", answers.cmrc, "em_f1"),
+        "bleu": Metric("texts", texts.bleu, "bleu", "sacrebleu"),
+        "bleu_intl": Metric(
+            "texts", functools.partial(texts.bleu, tokenize="intl"), "bleu", "sacrebleu"
+        ),
+        "bleu_zh": Metric(
+            "texts", functools.partial(texts.bleu, tokenize="zh"), "bleu", "sacrebleu"
+        ),
+        "rouge": Metric("texts", texts.rouge, "rougeLsum", "rouge_score"),
+        "rouge_zh": Metric(
+            "texts", functools.partial(texts.rouge, of_letters=True), "rougeLsum", "rouge_score"
+        ),
         "choice_accuracy": Metric("choice", _one("accuracy", choice.choice_accuracy), "accuracy"),
         **{
             name: Metric("exclusive_choice", _chid(assignment), "accuracy")

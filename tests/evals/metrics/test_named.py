@@ -8,6 +8,7 @@ import pytest
 
 from plmjax.errors import UserError
 from plmjax.evals.metrics.named import KINDS, METRICS, metric
+from tests.requires import need
 
 CLASSES = np.array([0, 1, 1, 0])
 # References, the same as predictions: what is wholly right.
@@ -20,6 +21,7 @@ RIGHT = {
     "segmentation": ([["中国", "人"]], [["中国", "人"]]),
     "answers": ([["中国 cat", "dog"]], ["Dog"]),
     "answers_or_none": ([["cat"], []], [("The cat", -1.0), ("dog", 2.0)]),
+    "texts": ([["A cat sat on the mat .", "No ."]], ["A cat sat on the mat ."]),
     "choice": (np.array([1, 0]), np.array([[0.0, 1.0], [1.0, 0.0]])),
     "exclusive_choice": ([np.array([1, 0])], [np.array([[0.0, 1.0], [1.0, 0.0]])]),
 }
@@ -28,6 +30,8 @@ RIGHT = {
 @pytest.mark.parametrize("name", METRICS)
 def test_what_is_right_has_a_main_figure_of_1(name):
     found = metric(name)
+    if found.package:
+        need(found.package, "pip install -r requirements-ci.txt")
     figures = found.figures(*RIGHT[found.kind])
     expected = 2 / 3 if name == "commitment_bank" else 1  # of its three classes one is not there
     expected = (1 + expected) / 2 if name == "commitment_bank" else expected
