@@ -1,6 +1,7 @@
 """From prompts to texts: what the verbs call."""
 
 import contextlib
+import copy
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -26,7 +27,8 @@ class Generator:
 
     Args:
       objective: with the model under `backbone`.
-      params: of the objective, as `apply` takes them, where they are to stay.
+      params: of the objective, as `apply` takes them, where they are to stay; None where only
+        `with_parameters` is to be used.
       begin: a decoder's first token, for empty prompts, None if it has none; or what an
         encoder-decoder's target begins with, one token or several.
       end: the token that ends a text, or several; None for none.
@@ -53,10 +55,10 @@ class Generator:
         self.begin, self.ends = _tokens(begin), _tokens(end)
         self.mesh, self.rules, self.most_rows, self.chunk = mesh, rules, most_rows, chunk
         unroll = (mesh is None or mesh.size == 1) if unroll is None else unroll
+        self._unroll = unroll
         self.model = steps.alone(objective, remat="none", **({"scan": False} if unroll else {}))
         self.is_seq2seq = steps.is_seq2seq(self.model)
-        with self._on_mesh():
-            self.params = prepared(params["backbone"], self.model.config.dtype, unroll)
+        self.params = None if params is None else self._prepared(params)
         if self.is_seq2seq and not self.begin:
             raise ValueError("an encoder-decoder needs `begin`, what its target begins with")
         begun, decoded = partial(loop.begun, self.model), partial(loop.decoded, self.model)
@@ -83,6 +85,16 @@ class Generator:
             rules=loaded.rules,
             **options,
         )
+
+    def with_parameters(self, params: Any) -> "Generator":
+        """The same with other parameters of the objective; nothing is compiled again."""
+        other = copy.copy(self)
+        other.params = self._prepared(params)
+        return other
+
+    def _prepared(self, params: Any) -> Any:
+        with self._on_mesh():
+            return prepared(params["backbone"], self.model.config.dtype, self._unroll)
 
     def generate(
         self,
