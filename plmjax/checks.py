@@ -71,6 +71,16 @@ def check_unread(settings: "Settings") -> None:
             )
 
 
+def check_written(settings: "Settings", spec: Spec, model: Any) -> None:
+    """Raises a UserError where the targets of a labelled task are longer than the model writes."""
+    if "decoder_tokens" in spec and spec["decoder_tokens"][0][1] >= model.longest:
+        raise UserError(
+            f"config.task.target_len={settings.task['target_len']} is longer than the model writes:"
+            f" with config.model.max_positions={model.max_positions} give at most"
+            f" {model.longest - 1}"
+        )
+
+
 def check_form(phase: PhasePlan, form: BatchForm, first: BatchForm, model: Any) -> None:
     """Raises a UserError if a phase's examples do not fit the model, or the first phase's."""
     if isinstance(form.labels, tuple) and isinstance(first.labels, tuple):

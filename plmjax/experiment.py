@@ -25,6 +25,7 @@ from plmjax.checks import (
     check_phase,
     check_split,
     check_unread,
+    check_written,
     decoder_lengths,
 )
 from plmjax.data.batch_form import BatchForm, DataConfig, masking_config, plan_config
@@ -407,6 +408,8 @@ def build(
         check_phase(settings, phase, model, mesh)
         check_form(phase, form, forms[0], model)
         check_split(model, mesh, settings.sharding.rules, decoder_lengths(phase.where, form.spec))
+    if settings.task:
+        check_written(settings, forms[0].spec, model)
     objective = objective_of(settings, forms[0].named)
     for phase, form in zip(phases, forms, strict=True):
         check_batch_keys(objective, settings.objective["name"], form.spec, phase)

@@ -64,6 +64,11 @@ class Run:
         return self.record["config"]["model"]["family"]
 
     @property
+    def writes(self) -> bool:
+        """Whether it was trained to predict the next token, if only of answers."""
+        return self.record["config"]["objective"]["name"] in ("causal_lm", "seq2seq_lm")
+
+    @property
     def is_electra(self) -> bool:
         """Whether there are a generator and a discriminator, which is the backbone."""
         return self.record["config"]["objective"]["name"] == "electra"
@@ -162,7 +167,7 @@ def open_run(
 
 def _family(run: Run, architecture: str) -> tuple[Family, str]:
     """Hugging Face's family, and the class with all heads that the run has."""
-    if run.record["config"].get("task"):
+    if run.record["config"].get("task") and not run.writes:
         family, key = exported_heads.with_head(run, architecture)
         return family, key or "model"
     if not architecture and getattr(run.tokenizer, "style", "") == "xlm_r":

@@ -253,7 +253,8 @@ def of_task(plan: Experiment, inputs: Inputs) -> str:
         told = f" ({'; '.join(notes)})" if notes else ""
         parts.append(f"{len(source.examples):,} examples {what}{told}")
     name, classes = plan.settings.task["name"].replace("_", " "), plan.form.classes
-    tells = f" of {classes} classes" if name in ("classification", "tagging") else ""
+    is_told = name in ("classification", "tagging", "text to text") and classes
+    tells = f" of {classes} classes" if is_told else ""
     return f"Task: {name}{tells}; {', '.join(parts)}."
 
 

@@ -1,4 +1,4 @@
-"""How a model answers a labelled task: with the numbers of its head."""
+"""How a model answers a labelled task: with the numbers of its head, or by writing."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -7,38 +7,50 @@ import jax
 import numpy as np
 
 from plmjax.data.labelled.batches import LabelledInput
+from plmjax.data.labelled.text_pairs import TextPairs
+from plmjax.data.labelled.text_to_text import TextToText
+from plmjax.data.tokenizers.written import Writing
+from plmjax.decoding.generation import Generator
+from plmjax.decoding.settings import DecodingConfig
 from plmjax.experiment import Experiment
 
+
+def idle() -> None:
+    """Does nothing, where nobody has to know that there is progress."""
+
+
 Answering = Callable[[Any, LabelledInput, Callable[[], None]], tuple[float, Any]]
-"""From parameters on the devices, a set, and what is called before each batch, to the mean loss on
-the set and what is said of each of its N features: the head's numbers, float32 [N, ...]."""
+"""From parameters on the devices, a set, and what is called as there is progress (`idle`), to the
+mean loss on the set and what is said of it: of each of its N features the head's numbers, float32
+[N, ...]; of a task that `writes` a text for each of its examples."""
 
 
 def answering(plan: Experiment) -> Answering:
     """What asks the model of a plan about labelled sets; it compiles once."""
-    answer = plan.compiled_answer()
+    answer, written = plan.compiled_answer(), _Written(plan)
 
-    def by_head(
+    def answered(
         params: Any, source: LabelledInput, moved: Callable[[], None] = idle
-    ) -> tuple[float, np.ndarray]:
-        batches = source.evaluation_batches()
-        loss, logits = asked(answer, params, batches, plan, moved)
+    ) -> tuple[float, Any]:
+        loss, logits = _asked(answer, params, source.evaluation_batches(), plan, moved)
+        if source.form.asked.writes:
+            return loss, written(params, source, moved)
         return loss, np.concatenate(logits)[: len(source.features)]
 
-    return by_head
+    return answered
 
 
-def asked(
+def _asked(
     answer: Callable,
     params: Any,
     batches: Iterable[Mapping[str, np.ndarray]],
     plan: Experiment,
     moved: Callable[[], None],
 ) -> tuple[float, list[np.ndarray]]:
-    """The mean loss on a labelled set, and what `Experiment.compiled_answer` has of each batch.
+    """The mean loss on a labelled set, and the numbers of each batch.
 
     Args:
-      answer: compiled.
+      answer: as `Experiment.compiled_answer` returns it.
       params: on the devices.
       batches: one pass over the set in its order, this host's part of each.
       plan: puts a batch on the devices.
@@ -55,5 +67,48 @@ def asked(
     return float(total[0] / max(total[1], 1e-5)), found
 
 
-def idle() -> None:
-    """Does nothing, where nobody has to know that there is progress."""
+class _Written:
+    """Writes the answers to a set: every process all of them."""
+
+    def __init__(self, plan: Experiment):
+        self._plan = plan
+        self._generator: Generator | None = None
+
+    def __call__(self, params: Any, source: LabelledInput, moved: Callable[[], None]) -> list[str]:
+        features, rows = source.features, source.config.batch_size
+        if self._generator is None:
+            self._generator = self._made(features, rows)
+        # It keeps no parameters, which would take memory from the training that goes on.
+        generator = self._generator.with_parameters(params)
+        config = _decoding(source.form.asked, features)
+        prompts = [features.ids[first][0] for first in features.firsts.tolist()]
+        writing = Writing(source.examples.tokenizer, goes_on=features.start is None)
+        texts = [""] * len(prompts)
+        # Sorted by their lengths, so that rows of a batch have few places of padding.
+        order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
+        for first in range(0, len(order), rows):
+            moved()
+            some = order[first : first + rows]
+            found = generator.generate([prompts[number] for number in some], config)
+            for number, continuations in zip(some, found, strict=True):
+                texts[number] = writing.text(continuations[0].tokens)
+        return texts
+
+    def _made(self, features: TextPairs, rows: int) -> Generator:
+        return Generator(
+            *(self._plan.objective, None),
+            begin=features.begin,
+            end=features.end,
+            mesh=self._plan.mesh,
+            rules=self._plan.settings.sharding.rules,
+            most_rows=rows,
+        )
+
+
+def _decoding(task: TextToText, features: TextPairs) -> DecodingConfig:
+    return DecodingConfig(
+        max_new_tokens=task.target_len - len(features.head),
+        beams=task.beams,
+        length_penalty=task.length_penalty,
+        no_repeat_ngram=task.no_repeat_ngram,
+    )

@@ -19,6 +19,7 @@ from plmjax.data.labelled.sets import LabelledSet
 from plmjax.data.labelled.similarity import Similarity
 from plmjax.data.labelled.tagging import Tagging
 from plmjax.data.labelled.text_tasks import Classification, MultiLabel, Regression, TextTask
+from plmjax.data.labelled.text_to_text import TextToText
 from plmjax.evals.metrics.choice import UNASSIGNED
 from plmjax.evals.metrics.named import METRICS
 from plmjax.tagged_text import tagged_text
@@ -77,7 +78,7 @@ def unjudged(task: LabelledTask, classes: Sequence[str], row: Row, line: Line) -
         words = task.words(row)
         text = tagged_text(words, said, said, task.measured).sentence
         return Judged((0,), [Text(f"{len(words)} words"), text])
-    said = line["option"] if isinstance(task, Choice) else said
+    said = line["option"] if isinstance(task, Choice) else line.get("written", said)
     shown = ", ".join(said) if isinstance(said, list) else said
     first = Text(str(shown), "bold")
     if isinstance(line.get("score"), float):
@@ -211,6 +212,16 @@ def _inside(text: str, answers: Sequence[str], starts: Sequence[int]) -> set[int
     }
 
 
+def of_writing(task: TextToText, classes: Sequence[str], row: Row, line: Line) -> Judged:
+    """What was written: wrong answers first, of numbers the farthest off."""
+    said, truth = line["written"], task.right_texts(row, classes)
+    right = line["predicted"] == task.name(row) if classes else said in truth
+    error = abs(line["predicted"] - task.number(row)) if task.answers == "number" else 0.0
+    first = Text(said or "nothing", RIGHT if right else WRONG)
+    first.append("" if right else f"  it is {' or '.join(truth)}", TRUE)
+    return Judged((not right, error), [first, *_texts(task, row)])
+
+
 def _mark(said: bool, true: bool) -> str:
     return " and ".join(["said"] * said + ["true"] * true)
 
@@ -221,7 +232,7 @@ STYLES = {"": "", "said": WRONG, "true": TRUE, "said and true": RIGHT}
 
 def _texts(task: Any, row: Row) -> list[Text]:
     """What is read: the text, and the second one where there is."""
-    if isinstance(task, TextTask):
+    if isinstance(task, TextTask | TextToText):
         return [Text(text) for text in task.texts(row)]
     return [Text(str(row.fields[name])) for name in (task.text, task.pair) if name]
 
@@ -235,5 +246,6 @@ JUDGES: Mapping[type[LabelledTask], Callable[[Any, Sequence[str], Row, Line], Ju
     Choice: of_option,
     Filling: of_filling,
     Extraction: of_answer,
+    TextToText: of_writing,
 }
 """By the task, or one that it is a kind of."""

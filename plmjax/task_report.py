@@ -12,6 +12,7 @@ from plmjax.data.labelled.extraction import Extraction
 from plmjax.data.labelled.sets import LabelledSet
 from plmjax.data.labelled.tagging import Tagging
 from plmjax.data.labelled.text_tasks import Classification, TextTask
+from plmjax.data.labelled.text_to_text import TextToText
 from plmjax.evals import confusion, tagging_baseline, task_baselines
 from plmjax.evals.metrics.choice import ASSIGNMENTS, UNASSIGNED
 from plmjax.evals.metrics.tagging import SPANS
@@ -70,6 +71,10 @@ def _of_words(examples: LabelledSet, train: LabelledSet) -> dict[str, dict[str, 
         targets = task.targets(train.rows, train.classes)
         found = task_baselines.of_words(task.kind, known, new, targets)
         return {} if found is None else {"TF-IDF, linear": measured(examples, found)}
+    if isinstance(task, TextToText) and task.kind in task_baselines.KINDS:
+        known, new = ([task.texts(row) for row in each.rows] for each in both)
+        found = task_baselines.of_words(task.kind, known, new, train.references)
+        return {} if found is None else {"TF-IDF, linear": measured(examples, found)}
     return {}
 
 
@@ -125,6 +130,8 @@ def confusion_of(examples: LabelledSet, predictions: Any) -> confusion.Confusion
         targets = task.targets(examples.rows, examples.classes)
         return confusion.of_classes(targets, predictions, examples.classes)
     given = examples.references, predictions
+    if isinstance(task, TextToText) and task.kind == "classification":
+        return confusion.of_classes(*given, examples.classes)
     if isinstance(task, Tagging) and task.measured in SPANS:
         return confusion.of_entities(*given, SPANS[task.measured])
     if isinstance(task, Tagging) and task.measured == "token_accuracy":

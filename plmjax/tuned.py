@@ -156,10 +156,16 @@ def submitted(
         report's.
 
     Raises:
-      UserError: where no leaderboard's form is known, or no threshold.
+      UserError: where no leaderboard's form is known, no threshold, or an answer is none.
     """
     task = examples.task
     due = submission(task.benchmark, examples.path, task.kind)
+    for line in said:
+        if line["predicted"] is None:
+            raise UserError(
+                f"{line['where']} was answered '{line['written']}', which is none of the classes,"
+                " and a leaderboard takes no other; --items=FILE has what was written of each"
+            )
     if "null_score" in said[0]:
         if threshold is None:
             report = Report.read(Workdir(workdir, "--model").path)

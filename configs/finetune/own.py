@@ -9,6 +9,11 @@ fresh=true the backbone begins anew, for comparison. Second texts are named by c
 With recipe=gpt a decoder is tuned as GPT-1 was: [start] text [delim] other [extract], and half of
 the language model's loss; config.task.both_orders=True reads pairs in both orders. recipe=ulmfit
 is slanted triangles, layers that join one after the other, and concatenated pooling.
+
+With task=text_to_text a run that writes (T5, BART, GPT) is told the task in words and answers so:
+--config.task.source='review: {sentence}' --config.task.target='{label}', where fields of the file
+stand in braces; --config.task.answers=class or number where that is what is written, and for
+translations and summaries --config.task.metric=bleu or rouge.
 """
 
 from plmjax.finetuning import tuned_config

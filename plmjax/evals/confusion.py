@@ -31,12 +31,14 @@ def of_classes(targets: np.ndarray, found: np.ndarray, classes: Sequence[str]) -
     """How often each class is taken for which.
 
     Args:
-      targets, found: int [N].
+      targets, found: int [N]; `found` is below 0 where a model said no class, which then has a
+        column of its own.
       classes: their names.
     """
-    counts = np.zeros((len(classes), len(classes)), int)
-    np.add.at(counts, (targets, found), 1)
-    return Confusion(counts, tuple(classes), tuple(classes))
+    columns = (*classes, "(none)") if (found < 0).any() else tuple(classes)
+    counts = np.zeros((len(classes), len(columns)), int)
+    np.add.at(counts, (targets, np.where(found < 0, len(classes), found)), 1)
+    return Confusion(counts, tuple(classes), columns)
 
 
 def of_entities(

@@ -72,6 +72,8 @@ class Report:
 def _cell(name: str, value: float | None) -> str:
     if value is None:
         return ""
+    if isinstance(value, int):  # a count
+        return f"{value:,}"
     if name.endswith("accuracy"):
         return f"{value:.1%}"
     return f"{value:.1f}" if name.endswith("perplexity") else f"{value:.3f}"

@@ -7,6 +7,9 @@ import numpy as np
 MOST_ROWS = 50_000
 """Examples that the model of words is fitted to, at most, spread over the set."""
 
+KINDS = ("classification", "multi_label", "regression")
+"""Of tasks that a model of words learns."""
+
 _IDEOGRAPHS = (0x3400, 0x9FFF)
 
 

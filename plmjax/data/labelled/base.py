@@ -176,8 +176,8 @@ class LabelledTask:
 
         Args:
           features: of the examples.
-          logits: float32 [N, ...], the head's numbers of each feature; of a task that `writes` the
-            texts, a str for each feature.
+          logits: float32 [N, ...], the head's numbers of each feature; of a task that `writes` a
+            text for each example.
           rows: the examples.
         """
         raise NotImplementedError

@@ -11,6 +11,7 @@ from plmjax.data.labelled.options import Choice
 from plmjax.data.labelled.similarity import Similarity
 from plmjax.data.labelled.tagging import Tagging
 from plmjax.data.labelled.text_tasks import Classification, MultiLabel, Regression
+from plmjax.data.labelled.text_to_text import TextToText
 from plmjax.data.labelled.verification import Verification
 
 LABELLED_TASKS: Mapping[str, type[LabelledTask]] = {
@@ -25,5 +26,6 @@ LABELLED_TASKS: Mapping[str, type[LabelledTask]] = {
     "verification": Verification,
     "filling": Filling,
     "blanks": Blanks,
+    "text_to_text": TextToText,
 }
 """Settings by name."""
