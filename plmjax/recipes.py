@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from ml_collections import ConfigDict
 
 from plmjax.data.labelled.benchmarks import BENCHMARKS
+from plmjax.data.labelled.t5_forms import T5_FORMS
 from plmjax.errors import UserError
 from plmjax.finetuning import tuned_config
 from plmjax.methods import METHODS
@@ -148,6 +149,30 @@ def benchmark_config(
     if is_method:
         return tuned_config(given.init_from, task, given.fresh, given.recipe, **fields)
     return followed(tuned_config(given.init_from, task, given.fresh, **fields), tuning.recipe)
+
+
+def text_config(argument: str | None) -> ConfigDict:
+    """The config of a benchmark in T5's form, from the argument of `t5`: a task, and init_from=RUN.
+
+    Rows are those of T5's fine-tuning, 512 tokens of source in batches of 128 (Raffel et al. 2020).
+
+    Raises:
+      UserError: where it names no task, or as `tuned_config`.
+    """
+    given = parse_argument(argument, "task", task="", init_from="", fresh=False)
+    if not given.task:
+        raise UserError(
+            "the config needs a task and a run: configs/finetune/t5.py:TASK,init_from=RUN"
+        )
+    # Of rte, GLUE's and SuperGLUE's, the first.
+    names = {name.rpartition("/")[2]: name for name in reversed(list(T5_FORMS))}
+    name = choose(given.task, names | {name: name for name in T5_FORMS}, "the task")
+    form = T5_FORMS[name]
+    splits = {"benchmark": name, "train": "train", "dev": "dev"}
+    config = tuned_config(given.init_from, "text_to_text", given.fresh, **splits, **form)
+    config.data.seq_len = 512
+    config.data.batch_size = 128
+    return config
 
 
 def followed(config: ConfigDict, recipe: Recipe) -> ConfigDict:

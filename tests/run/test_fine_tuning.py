@@ -398,7 +398,7 @@ def test_every_task_of_a_benchmark_has_a_config(reference, name):
 
 def test_every_config_of_fine_tuning_is_tried():
     files = {path.stem for path in (CONFIGS / "finetune").glob("*.py")}
-    assert files == {*ARGUMENTS, *TASKS, "own"}
+    assert files == {*ARGUMENTS, *TASKS, "own", "t5"}
 
 
 # ------------------------------------------------------------------------------ the other verbs
