@@ -10,6 +10,9 @@ import jax.numpy as jnp
 Batch = Mapping[str, jax.Array]
 """Named arrays, each with the (global) batch on axis 0."""
 
+OF_TYPE = "/"
+"""Between a type and a figure of it alone, in the names of scores: `PER/f1`."""
+
 OVERFLOW = "overflow"
 """Batch key, int [B]: targets that the masking wanted and that found no slot. Objectives do not see
 it; the metric of the same name is its mean over examples."""

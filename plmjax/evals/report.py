@@ -6,6 +6,8 @@ from typing import Any
 
 from etils import epath
 
+from plmjax.types import OF_TYPE
+
 FILE = "evaluation.json"
 HELD_OUT = "held-out documents"
 _RATES = ("accuracy", "auc")
@@ -44,7 +46,7 @@ class Report:
     def text(self) -> str:
         """The report for a person: a table, then the sentences."""
         first = self.scores.get("unigram", self.scores["this model"])
-        columns = {name: self._title(name) for name in first}
+        columns = {name: self._title(name) for name in first if OF_TYPE not in name}
         for numbers in self.scores.values():
             columns |= {name: self._title(name) for name in numbers if name.endswith(_RATES)}
         wide = {name: max(12, len(title)) for name, title in columns.items()}
@@ -55,12 +57,30 @@ class Report:
         for name, numbers in self.scores.items():
             cells = [f"{_cell(key, numbers.get(key)):>{wide[key]}}" for key in columns]
             lines.append("  ".join([f"{name:<{width}}", *cells]))
+        lines += self._by_type()
         if self.blanks:
             lines += ["", "Held-out sentences, a word left out:"]
         for blank in self.blanks:
             guesses = ", ".join(f"{word} {p:.0%}" for word, p in blank["guesses"])
             lines += ["", f"  {blank['text']}", f"    {guesses}   (it was: {blank['answer']})"]
         return "\n".join(lines)
+
+    def _by_type(self) -> list[str]:
+        """A line for each type of which there are figures of its own, such as `PER/f1`."""
+        found: dict[str, dict[str, float]] = {}
+        for name, number in self.scores["this model"].items():
+            kind, of, figure = name.partition(OF_TYPE)
+            if of:
+                found.setdefault(kind, {})[figure] = number
+        if not found:
+            return []
+        columns = list(dict.fromkeys(figure for numbers in found.values() for figure in numbers))
+        width = max(map(len, ("this model", *found)))
+        lines = ["", "  ".join([f"{'this model':<{width}}", *(f"{name:>12}" for name in columns)])]
+        for kind, numbers in found.items():
+            cells = [f"{_cell(name, numbers.get(name)):>12}" for name in columns]
+            lines.append("  ".join([f"{kind:<{width}}", *cells]))
+        return lines
 
     def _title(self, name: str) -> str:
         task, _, what = name.partition("_")

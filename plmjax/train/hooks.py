@@ -22,7 +22,7 @@ from plmjax.train.guard import Guard, GuardConfig, act, bad_update
 from plmjax.train.metrics import MetricsWriter
 from plmjax.train.state import TrainState
 from plmjax.train.step import BAD_STEPS, means
-from plmjax.types import OVERFLOW, Mean
+from plmjax.types import OF_TYPE, OVERFLOW, Mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +213,8 @@ class Evaluate(Hook):
         values = self._evaluate(event.state.params)
         self.latest = (event.step, values)
         self._writer.write(event.step, {f"held_out/{name}": v for name, v in values.items()})
-        said = {name: value for name, value in values.items() if name != OVERFLOW or value}
+        whole = {name: value for name, value in values.items() if OF_TYPE not in name}
+        said = {name: value for name, value in whole.items() if name != OVERFLOW or value}
         shown = "  ".join(f"{name} {value:.4g}" for name, value in said.items())
         self._say(f"held-out at step {event.step}: {shown}")
 
