@@ -47,7 +47,7 @@ PLACES = ("command", "flags", "name", "workdir", "number")
 
 
 class Run(NamedTuple):
-    """One combination: its name, its workdir, plmjax.main's flags, and its settings."""
+    """One combination: its name, its workdir, plmjax.main's flags, and the settings that vary."""
 
     name: str
     workdir: str
@@ -72,14 +72,16 @@ def combinations(given: list[str]) -> list[list[tuple[str, str]]]:
 
 
 def runs() -> list[Run]:
-    """One for each combination."""
-    made = []
-    for point in combinations(SET.value):
-        name = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in point) or "one"
+    """One for each combination, named after the settings that have several values."""
+    made, points = [], combinations(SET.value)
+    for point in points:
+        varied = [pair for pair in point if any(pair not in other for other in points)]
+        name = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in varied) or "one"
+        name = name.replace("/", "_")
         workdir = os.path.join(WORKDIR.value, name)
         overrides = [f"--config.{key}={value}" for key, value in point]
         flags_of = [f"--config={CONFIG.value}", f"--workdir={workdir}", *overrides]
-        made.append(Run(name, workdir, flags_of, point))
+        made.append(Run(name, workdir, flags_of, varied))
     return made
 
 

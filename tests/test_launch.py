@@ -402,6 +402,16 @@ def test_the_sweep_starts_every_combination():
     assert "--config.optimizer.learning_rate=2e-3 --config.seed=1" in lines[4]
 
 
+def test_what_all_runs_of_a_sweep_share_names_none():
+    done = called(*SWEEP, "--dry_run", "--set=task.dev=../dev.tsv", "--set=init_from=runs/x,runs/y")
+    first, second = done.stdout.splitlines()
+    assert "--workdir=runs/sweep/init_from=runs_x " in first + " "
+    assert "--workdir=runs/sweep/init_from=runs_y " in second + " "
+    assert "--config.task.dev=../dev.tsv --config.init_from=runs/y" in second
+    (only,) = called(*SWEEP, "--dry_run", "--set=task.train=../a").stdout.splitlines()
+    assert "--workdir=runs/sweep/one " in only + " "
+
+
 def test_the_sweep_hands_in_a_job_each(tmp_path):
     path = stub(tmp_path, "queue", "")
     submit = "--submit=queue --name={name} -n {number} job {flags}"
