@@ -157,6 +157,8 @@ def test_transformers_tunes_as_a_run_does(tmp_path, task):
     curve = json.loads((tmp_path / "out.json").read_text())
     assert len(curve["ours"]) == 6 and curve["theirs"][-1] < curve["theirs"][0]
     assert curve["apart"] < 1e-4, curve
+    if task != "extraction":  # whose answers are made of the head's numbers, which are compared
+        return
     ended = verb.forked(*theirs, verb="launch.finetuning_peer")
     assert ended.code == 0, ended.err
     found = json.loads((tmp_path / "out.json").read_text())["scores"]["this model"]
