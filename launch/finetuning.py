@@ -25,6 +25,8 @@ from absl import app, flags
 
 from launch.chains import Step, fail, plmjax, run_all, spread
 from launch.labelled_sets import PARTS, Part, write
+from plmjax.data.labelled.benchmarks import BENCHMARKS
+from plmjax.errors import UserError
 
 RECORD = Path("docs/finetuning.json")
 STARTS = ("tuned", "untrained")
@@ -66,9 +68,8 @@ def settings_of(name: str, part: Part, start: str, seed: str) -> list[str]:
         "dev": home(name) / "test.jsonl",
         "epochs": part.epochs,
     }
-    if part.task == "classification":
-        some = (home(name) / "test.jsonl").read_text(encoding="utf-8").partition("\n")[0]
-        task |= {"pair": "pair"} if "pair" in json.loads(some) else {}
+    if part.task == "classification" and BENCHMARKS[part.benchmark].second:
+        task["pair"] = "pair"
     return [
         f"--config=configs/finetune/own.py:{run},task={part.task}{fresh}",
         *(f"--config.{key}={value}" for key, value in given.items()),
@@ -152,7 +153,10 @@ def prepare(parts: dict[str, Part]) -> None:
     for name in parts:
         sizes = home(name) / "sizes.json"
         if not sizes.exists():
-            found = write(name, Path(DATA.value), home(name))
+            try:
+                found = write(name, Path(DATA.value), home(name))
+            except UserError as error:
+                fail(str(error))
             sizes.write_text(json.dumps(found) + "\n")
             print(f"{name}: {found}", flush=True)
 

@@ -87,6 +87,8 @@ def filled(text: str, known: Mapping[str, Any]) -> str:
 def main(argv):
     if len(argv) > 1:
         fail(f"'{argv[1]}' is not a flag; flags begin with --")
+    if not RECORD.exists():
+        fail(f"{RECORD} is not here; python -m launch.finetuning measures what is in it")
     known = json.loads(RECORD.read_text(encoding="utf-8"))
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), known), encoding="utf-8")
 

@@ -67,10 +67,10 @@ def table(runs: Sequence[Swept], objective: str) -> str:
         "  ".join([*(f"{key} {value:.4f}" for key, value in run.scores.items()), run.name])
         for run in best_first
     ]
-    if all(len(values) == 1 for values in _over_seeds(runs, objective).values()):
+    groups = {name: spread(values) for name, values in _over_seeds(runs, objective).items()}
+    if all(count == 1 for _, _, count in groups.values()):
         return "\n".join(lines)
     lines += ["", f"{objective}: mean ± standard deviation (runs)"]
-    groups = {name: spread(values) for name, values in _over_seeds(runs, objective).items()}
     order = sorted(groups, key=lambda name: groups[name][0], reverse=larger_is_better(objective))
     for name in order:
         mean, deviation, count = groups[name]

@@ -40,7 +40,6 @@ from plmjax.evals.report import Report
 from plmjax.experiment import Experiment, Settings
 from plmjax.older_runs import defaults
 from plmjax.reporting import make_report
-from plmjax.task_answers import answering
 from plmjax.task_figures import metric_of
 from plmjax.task_report import leave_answers, task_report
 from plmjax.train import hooks, metrics
@@ -122,7 +121,7 @@ def run(settings: Settings, workdir: str, watchdog: Watchdog) -> int:
             say(f"Stopped by signal {stop.signal_number} after step {stop.step}, which is saved;")
             say("the same command resumes.")
             return cli.PREEMPTED
-        report, leave = outcome(plan, corpus, inputs, state, group.first)
+        report, leave = outcome(training, state, group.first)
         if group.first:
             leave(work)
             records = metrics.read_records(work.path / metrics.FILE)
@@ -156,7 +155,7 @@ def report_only(
     first, inputs = watchdog.group.first, open_inputs(plan, corpus)
     training = Training(plan, corpus, inputs, work, watchdog, say)
     state = training.begun_state()
-    report, leave = outcome(plan, corpus, inputs, state, first)
+    report, leave = outcome(training, state, first)
     if first:
         config, parameters = dataclasses.asdict(plan.settings), plan.parameter_count()
         work.begin(config, corpus_record(corpus), parameters)
@@ -166,18 +165,15 @@ def report_only(
 
 
 def outcome(
-    plan: Experiment,
-    corpus: PreparedCorpus | LabelledCorpus,
-    inputs: Inputs,
-    state: TrainState,
-    first: bool,
+    training: Training, state: TrainState, first: bool
 ) -> tuple[Report, Callable[[Workdir], None]]:
     """The run's report, and what leaves in its workdir what the report is made of: of a labelled
     task what was said of each example. `first`: whether this process makes the report whole."""
+    plan, corpus, inputs = training.plan, training.corpus, training.inputs
     if not isinstance(corpus, LabelledCorpus):
         return make_report(plan, corpus, inputs, state, first), lambda work: None
     source, step = inputs.held_out, int(jax.device_get(state.step))
-    loss, logits = answering(plan)(state.params, source)
+    loss, logits = training.answered(state.params, source)
     if not first:
         return Report(step, {}, []), lambda work: None
     report = task_report(source, corpus.train["train"], step, loss, logits)

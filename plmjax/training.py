@@ -21,7 +21,7 @@ from plmjax.evals.text_size import TextSize, joined_rows, text_size
 from plmjax.experiment import Experiment, Settings
 from plmjax.phases import held_out_input, train_input
 from plmjax.rewinds import Rewind, next_rewind, passed_over
-from plmjax.task_answers import answering
+from plmjax.task_answers import Answering, answering
 from plmjax.task_figures import metric_of
 from plmjax.task_report import scores_of
 from plmjax.train import grown, hooks, metrics
@@ -107,6 +107,11 @@ class Training:
     watchdog: Watchdog
     say: Callable[[str], None]
 
+    @functools.cached_property
+    def answered(self) -> Answering:
+        """What asks the model about labelled sets, in the training and after it: compiled once."""
+        return answering(self.plan)
+
     def initial_state(self, checkpoints: Checkpoints, newest: int | None) -> TrainState:
         """The run's own `newest` checkpoint; without one `begun_state`."""
         plan = self.plan
@@ -170,7 +175,7 @@ class Training:
         """
         plan = self.plan
         is_asked = bool(plan.settings.task)
-        evaluation = answering(plan) if is_asked else plan.compiled_evaluation_step()
+        evaluation = self.answered if is_asked else plan.compiled_evaluation_step()
         steps = plan.compiled_train_step(), evaluation
         rewinds = [Rewind.of(each) for each in self.work.rewinds()]
         with self._stop_signal(done) as stop:
