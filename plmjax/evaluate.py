@@ -181,7 +181,7 @@ def _on_its_task() -> int:
         )
     if SUBMISSION.value:
         submissions.submission(examples.task.benchmark, DATA.value, examples.task.kind)
-    report, records = tuned.answered(run, examples)
+    report, records = tuned.answered(run, examples, say)
     say(f"{MODEL.value}: the checkpoint of step {run.step:,} ({run.told})")
     if SHOW.value:
         task_examples.show(examples, records, SHOW.value)

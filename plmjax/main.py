@@ -33,6 +33,8 @@ from absl import flags
 from plmjax import cli, experiment, starting
 from plmjax.data.labelled.sets import LabelledCorpus
 from plmjax.data.preparation import PreparedCorpus
+from plmjax.data.store import token_counts
+from plmjax.data.tokenizers import told_unknown
 from plmjax.errors import UserError
 from plmjax.evals.curves import draw_curves
 from plmjax.evals.report import FILE as REPORT_FILE
@@ -222,31 +224,24 @@ def opening(plan: Experiment, inputs: Inputs, done: int) -> str:
 
 
 def of_text(inputs: Inputs) -> str:
-    """How much text there is."""
+    """How much text there is, and how much of it the vocabulary cannot spell."""
     sources = {name: split for phase in inputs.phases for name, split in phase.splits.items()}
-    trained, held_out = sources.values(), inputs.held_out.splits.values()
+    trained, held_out = list(sources.values()), inputs.held_out.splits.values()
+    unknown = told_unknown(token_counts(trained), inputs.tokenizer)
+    and_unknown = f" {unknown}." if unknown else ""
     return (
         f"Corpus: {sum(split.documents for split in trained):,} documents,"
         f" {sum(split.tokens for split in trained):,} tokens to train on;"
-        f" {sum(split.documents for split in held_out):,} documents held out."
+        f" {sum(split.documents for split in held_out):,} documents held out.{and_unknown}"
     )
 
 
 def of_task(plan: Experiment, inputs: Inputs) -> str:
-    """What is asked, of how many examples, and how many of them are longer than a row."""
+    """What is asked, of how many examples, and how much of them is cut or unknown."""
     parts = []
     for what, source in (("to learn from", inputs.phases[-1]), ("to measure on", inputs.held_out)):
-        features, length, notes = source.features, source.config.seq_len, []
-        if len(features) != len(source.examples):
-            notes.append(f"in {len(features):,} rows of up to {length} tokens")
-        if features.cut:
-            notes.append(f"{features.cut:,} of them cut to {length} tokens")
-        if features.short:
-            limit = source.examples.task.target_len
-            notes.append(f"{features.short:,} of them with a target cut to {limit} tokens")
-        if features.lost:
-            notes.append(f"{features.lost:,} of them with an answer that is not found in the text")
-        told = f" ({'; '.join(notes)})" if notes else ""
+        notes = "; ".join(source.notes())
+        told = f" ({notes})" if notes else ""
         parts.append(f"{len(source.examples):,} examples {what}{told}")
     name, classes = plan.settings.task["name"].replace("_", " "), plan.form.classes
     is_told = name in ("classification", "tagging", "text to text") and classes

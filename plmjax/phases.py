@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from plmjax.data.batch_form import BatchForm, DataConfig, changed_choice, named, token_counts
+from plmjax.data.batch_form import BatchForm, DataConfig, changed_choice, named
 from plmjax.data.labelled.batches import LabelledForm, LabelledInput
 from plmjax.data.labelled.sets import LabelledCorpus, LabelledSet
 from plmjax.data.pipeline import Input
@@ -15,7 +15,7 @@ from plmjax.data.preparation import CorpusConfig, PreparedCorpus, foreseen_token
 from plmjax.data.progress import Reporter
 from plmjax.data.ramp import RampConfig, Rows, growing_rows, shape_of
 from plmjax.data.similar_word_tables import corpus_table_is_read, make_corpus_table
-from plmjax.data.store import SplitReader
+from plmjax.data.store import SplitReader, token_counts
 from plmjax.data.tasks import TaskInput, form_of, open_input
 from plmjax.data.tokenizers import Tokenizer
 from plmjax.errors import UserError

@@ -54,7 +54,9 @@ from plmjax.data.cleaning import Cleaning
 from plmjax.data.preparation import open_prepared, user_errors_of_the_disk
 from plmjax.data.progress import Reporter
 from plmjax.data.sources import parse_source
+from plmjax.data.store import token_counts
 from plmjax.data.text_settings import TextSettings
+from plmjax.data.tokenizers import told_unknown
 from plmjax.data.verification import total_bytes, verify
 from plmjax.errors import UserError
 
@@ -137,8 +139,11 @@ def main(beam_arguments: Sequence[str]) -> int:
         return cli.PREEMPTED
     prepared = open_prepared(folder)
     tokens = sum(split.tokens for split in prepared.train.values())
+    unknown = told_unknown(token_counts(list(prepared.train.values())), prepared.tokenizer)
+    and_unknown = f", and {unknown}" if unknown else ""
     print(
-        f"{folder}: {tokens:,} tokens to train on; --config.corpus.store={folder} trains on them."
+        f"{folder}: {tokens:,} tokens to train on{and_unknown};"
+        f" --config.corpus.store={folder} trains on them."
     )
     return 0
 

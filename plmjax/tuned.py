@@ -127,16 +127,22 @@ def _of_benchmark(task: LabelledTask, benchmark: str, name: str) -> LabelledTask
     return dataclasses.replace(task, **fields, folder="")
 
 
-def answered(tuned: Tuned, examples: LabelledSet) -> tuple[Report | None, list[dict[str, Any]]]:
+def answered(
+    tuned: Tuned, examples: LabelledSet, say: Callable[[str], None]
+) -> tuple[Report | None, list[dict[str, Any]]]:
     """The figures on a set, None where it has no labels, and what is said of each example; see
     `task_report.records`.
 
     Args:
       tuned: the run.
       examples: as `read` returns them.
+      say: hears how many of them are cut, and how much of them is unknown to the vocabulary.
     """
     plan = tuned.plan
     source = labelled_input(plan.phases[-1], tuned.corpus, examples, 0, plan.own_parts)
+    notes = "; ".join(source.notes())
+    if notes:
+        say(f"{examples.path}: {len(examples):,} examples ({notes})")
     loss, logits = answering(plan)(tuned.params, source)
     said = records(source, logits)
     if not examples.labelled:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -343,8 +343,3 @@ def vocabulary_of(
         word_starts=tokenizer.word_starts,
         similar_words=similar_words,
     )
-
-
-def token_counts(splits: Sequence[SplitReader]) -> np.ndarray:
-    """How often each token stands in all of these splits together: int64 [vocab_size]."""
-    return np.sum([split.token_counts for split in splits], axis=0)

@@ -1,6 +1,6 @@
 """The token store: the arrays of one split of one source of a corpus."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -143,3 +143,8 @@ class SplitReader:
         for start in range(0, self.tokens, size):
             length = min(size, self.tokens - start)
             yield self.read(np.array([start]), np.array([length]))
+
+
+def token_counts(splits: Sequence[SplitReader]) -> np.ndarray:
+    """How often each token stands in all of these splits together: int64 [vocab_size]."""
+    return np.sum([split.token_counts for split in splits], axis=0)

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from plmjax.data.batch_form import DataConfig, masking_config, plan_config, token_counts
+from plmjax.data.batch_form import DataConfig, masking_config, plan_config
 from plmjax.data.host_tensorflow import tensorflow
 from plmjax.data.maskings import MASKINGS
 from plmjax.data.pipeline import Input
 from plmjax.data.plans import FRAMES, PLANS
+from plmjax.data.store import token_counts
 from tests.data.stores import Stores, open_stores
 
 PLAN_CHANGES = {

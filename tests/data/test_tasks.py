@@ -6,10 +6,11 @@ import itertools
 import numpy as np
 import pytest
 
-from plmjax.data.batch_form import DataConfig, masking_config, plan_config, token_counts
+from plmjax.data.batch_form import DataConfig, masking_config, plan_config
 from plmjax.data.languages import language_rows
 from plmjax.data.pipeline import Input
 from plmjax.data.ramp import Rows
+from plmjax.data.store import token_counts
 from plmjax.data.tasks import filled, form_of, open_input
 from plmjax.errors import UserError
 from tests.data.elastic import joined

@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
+import tokenizers
 
-from plmjax.data.tokenizers import SPECIAL_TOKENS, WordPiece, read_vocabulary, train_wordpiece
+from plmjax.data.tokenizers import (
+    SPECIAL_TOKENS,
+    HuggingFace,
+    WordPiece,
+    read_vocabulary,
+    told_unknown,
+    train_wordpiece,
+    unknown_share,
+)
 from plmjax.errors import UserError
 from tests.data.conftest import make_text
 from tests.requires import need
@@ -108,3 +117,24 @@ def test_a_bad_vocabulary_is_one_clear_line(tmp_path, content, message):
 def test_a_vocabulary_without_room_for_the_characters_is_refused():
     with pytest.raises(UserError, match=r"vocab_size=20 .* give at least"):
         train_wordpiece(lambda: make_text(5).splitlines(), 20, lowercase=True)
+
+
+def test_the_share_of_what_a_vocabulary_cannot_spell(trained):
+    ids = np.concatenate(trained.encode_batch(["the river ☃ ☄ harbour", "☃"]))
+    counts = np.bincount([*ids, 2, 3, 3], minlength=trained.vocab_size)
+    assert unknown_share(counts, trained) == pytest.approx(3 / len(ids))
+    assert told_unknown(counts, trained).startswith(f"{3 / len(ids):.1%} of the tokens")
+    counts[trained.unk_id] = 0
+    assert (unknown_share(counts, trained), told_unknown(counts, trained)) == (0, "")
+
+
+def test_an_unknown_token_that_ends_texts_tells_nothing():
+    tokens = ("<|endoftext|>", "river", "##s")
+    model = tokenizers.models.WordPiece(
+        {token: number for number, token in enumerate(tokens)}, unk_token=tokens[0]
+    )
+    engine = tokenizers.Tokenizer(model)
+    engine.add_special_tokens([tokens[0]])
+    both = HuggingFace(engine.to_str())
+    assert both.unk_id == both.eod_id == 0
+    assert unknown_share(np.array([5, 5, 5]), both) == 0

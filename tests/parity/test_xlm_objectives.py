@@ -9,7 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from plmjax.data.batch_form import DataConfig, masking_config, plan_config, token_counts
+from plmjax.data.batch_form import DataConfig, masking_config, plan_config
+from plmjax.data.store import token_counts
 from plmjax.data.tasks import open_input
 from plmjax.errors import UserError
 from plmjax.families import OBJECTIVES, make_objective

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import pytest
 
@@ -89,10 +90,13 @@ def test_answers_do_not_hang_on_whether_there_are_labels(rte, tmp_path):
 def test_a_file_of_ones_own_without_labels(rte, tmp_path):
     path, items = tmp_path / "mine.jsonl", tmp_path / "items.jsonl"
     rows = [{"sentence1": one, "sentence2": two} for one, two, _ in PAIRS[:2]]
+    rows += [{"sentence1": "☃ " * 40, "sentence2": "river"}]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = asked(rte[1], f"--data={path}", f"--items={items}", "--show=2")
     assert done.code == 0, done.err
     assert "accuracy" not in done.out and "it is" not in done.out
+    told = rf"{path}: 3 examples \(1 of them cut to 32 tokens; \d\d\.\d% of the tokens are unknown"
+    assert re.search(told, done.err)
     said = [json.loads(line) for line in items.open()]
     assert all({"predicted", "score"} <= line.keys() and "label" not in line for line in said)
 

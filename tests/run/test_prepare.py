@@ -6,12 +6,22 @@ import json
 import lzma
 from pathlib import Path
 
+import numpy as np
 import pytest
 import zstandard
 
+from plmjax.data.preparation import open_prepared
 from plmjax.data.store import ARRAYS
 from tests.data.conftest import make_text
-from tests.run.preparing import manifest, prepare, prepared, texts, the_error, write_vocabulary
+from tests.run.preparing import (
+    documents,
+    manifest,
+    prepare,
+    prepared,
+    texts,
+    the_error,
+    write_vocabulary,
+)
 
 DOCUMENTS = [
     f"The {word} follows the river. It repairs {number} engines in the harbour."
@@ -224,6 +234,17 @@ def test_what_is_said_at_the_end_trains(vocabulary, tmp_path):
         *("python", "-m", "plmjax.prepare", f"--source=lines:{tmp_path}/a.txt"),
         vocabulary,
     ]
+
+
+def test_text_that_the_vocabulary_cannot_spell_is_told(vocabulary, tmp_path):
+    (tmp_path / "a.txt").write_text("\n".join([*DOCUMENTS, "☃ ☄ ☃ ☄"]) + "\n")
+    source = f"--source=lines:{tmp_path}/a.txt"
+    said = prepare(f"--out={tmp_path}/store", source, vocabulary, "--held_out=0").out
+    (split,) = open_prepared(tmp_path / "store").train.values()
+    ids = np.concatenate(documents(split))
+    told = f"{(ids == 1).mean():.1%} of the tokens are unknown to the vocabulary"
+    assert (ids == 1).sum() == 4
+    assert f"{len(ids)} tokens to train on, and {told};" in said
 
 
 @pytest.mark.parametrize(

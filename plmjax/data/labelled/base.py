@@ -63,6 +63,14 @@ class Features:
         found = {key: array.reshape(shape) for key, array in found.items()}
         return found | {key: array[numbers] for key, array in self.targets.items()}
 
+    def token_counts(self, vocab_size: int) -> np.ndarray:
+        """How often each id stands in what is read: int64 [vocab_size]."""
+        counts = np.zeros(vocab_size, np.int64)
+        for first in range(0, len(self.ids), 4096):
+            rows = [row for some in self.ids[first : first + 4096] for row in some]
+            counts += np.bincount(np.concatenate(rows), minlength=vocab_size)
+        return counts
+
     def truth(self, batch: Mapping[str, np.ndarray], at: int, tokenizer: Tokenizer) -> dict:
         """What row `at` of a batch should be answered, for a person."""
         return {key: batch[key][at].tolist() for key in self.targets}

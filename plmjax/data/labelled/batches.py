@@ -15,7 +15,7 @@ from plmjax.data.permutation import permuted
 from plmjax.data.pipeline import passed_at
 from plmjax.data.plans.layout import PAIR, Layout, make_layout
 from plmjax.data.ramp import Rows
-from plmjax.data.tokenizers import Tokenizer
+from plmjax.data.tokenizers import Tokenizer, told_unknown
 from plmjax.errors import UserError
 
 
@@ -124,6 +124,23 @@ class LabelledInput:
     def features(self) -> Features:
         """What the model reads of the set."""
         return self.examples.features(self.form.layout)
+
+    def notes(self) -> list[str]:
+        """What there is to say of the examples as a model reads them: how many are cut, and how
+        much of them the vocabulary has no words for."""
+        features, length, tokenizer = self.features, self.config.seq_len, self.examples.tokenizer
+        told = []
+        if len(features) != len(self.examples):
+            told.append(f"in {len(features):,} rows of up to {length} tokens")
+        if features.cut:
+            told.append(f"{features.cut:,} of them cut to {length} tokens")
+        if features.short:
+            limit = self.examples.task.target_len
+            told.append(f"{features.short:,} of them with a target cut to {limit} tokens")
+        if features.lost:
+            told.append(f"{features.lost:,} of them with an answer that is not found in the text")
+        unknown = told_unknown(features.token_counts(tokenizer.vocab_size), tokenizer)
+        return [*told, unknown] if unknown else told
 
     def epoch_sizes(self) -> dict[str, int]:
         """How many features there are."""

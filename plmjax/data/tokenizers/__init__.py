@@ -1,6 +1,6 @@
 """Tokenizers behind one interface: trained here, or opened from published files."""
 
-from plmjax.data.tokenizers.base import ROLES, Tokenizer, require_id
+from plmjax.data.tokenizers.base import ROLES, Tokenizer, require_id, told_unknown, unknown_share
 from plmjax.data.tokenizers.byte_bpe import ByteBPE, read_byte_bpe, train_byte_bpe
 from plmjax.data.tokenizers.cpm import CPM, read_cpm, train_cpm
 from plmjax.data.tokenizers.hugging_face import HuggingFace, read_tokenizer_json
@@ -43,9 +43,11 @@ __all__ = [
     "read_vocabulary",
     "require_id",
     "stand_in_tokenizer",
+    "told_unknown",
     "train_byte_bpe",
     "train_cpm",
     "train_sentencepiece",
     "train_tokenizer",
     "train_wordpiece",
+    "unknown_share",
 ]

@@ -166,6 +166,30 @@ class Tokenizer(abc.ABC):
         return self.id_of("eos")
 
 
+def unknown_share(counts_V: np.ndarray, tokenizer: Tokenizer) -> float:
+    """What part of a text's tokens the vocabulary cannot spell, from 0 to 1.
+
+    It is 0 where the unknown token is the end of a text, too, and nobody could tell.
+
+    Args:
+      counts_V: int [vocab_size], how often each id stands there; special tokens do not count, but
+        for the unknown one.
+      tokenizer: whose ids they are.
+    """
+    unknown, roles = tokenizer.unk_id, list(tokenizer.roles.values())
+    if unknown is None or roles.count(tokenizer.vocabulary[unknown]) > 1:
+        return 0.0
+    special = set(tokenizer.special_ids) - {unknown}
+    of_text = counts_V.sum() - counts_V[list(special)].sum()
+    return float(counts_V[unknown] / max(of_text, 1))
+
+
+def told_unknown(counts_V: np.ndarray, tokenizer: Tokenizer) -> str:
+    """`unknown_share` in words; empty where it is less than a thousandth."""
+    share = unknown_share(counts_V, tokenizer)
+    return f"{share:.1%} of the tokens are unknown to the vocabulary" if share >= 0.001 else ""
+
+
 def require_id(tokenizer: Tokenizer, role: str) -> int:
     """The id of the token with this role.
 

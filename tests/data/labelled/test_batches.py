@@ -69,6 +69,27 @@ def numbers(batches) -> list[tuple[int, ...]]:
     return [tuple(row) for batch in batches for row in batch["tokens"]]
 
 
+def test_what_is_cut_and_unknown_is_told(tmp_path):
+    transformers = need("transformers", "pip install -r requirements-ci.txt")
+    path = tmp_path / "pairs.tsv"
+    lines = ["a\tb\tlabel", "river quasar\tengine\t0", "teacher pulsar 中\tviolin river\t1"]
+    path.write_text("\n".join([*lines, f"{'river ' * 20}\torchard\t0"]) + "\n")
+    some = read_set("train", str(path), TASK, ("0", "1"), WordPiece(VOCABULARY, True))
+    source = input_of(some, seq_len=16)
+    (tmp_path / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    theirs = transformers.BertTokenizerFast(str(tmp_path / "vocab.txt"))
+    ids = [
+        theirs(*some.task.texts(row), truncation="longest_first", max_length=16)["input_ids"]
+        for row in some.rows
+    ]
+    flat = [one for each in ids for one in each]
+    share = flat.count(theirs.unk_token_id) / sum(one not in (2, 3) for one in flat)
+    assert share == pytest.approx(3 / 21)
+    told = f"{share:.1%} of the tokens are unknown to the vocabulary"
+    assert source.notes() == ["1 of them cut to 16 tokens", told]
+    assert input_of(examples(tmp_path, 5), seq_len=64).notes() == []
+
+
 def test_an_epoch_has_each_example_once(tmp_path):
     some = examples(tmp_path, 20)
     every = input_of(some, seq_len=64)
