@@ -88,7 +88,7 @@ class Labelled(nn.Module):
         layers_NBLD = reading.layers_NBLD
         shape, axes = (layers_NBLD.shape[0],), (TYPES,)
         weights_N = self.param("task_mix", named(nn.initializers.zeros, *axes), shape)
-        factor = self.param("task_factor", nn.initializers.ones, ())
+        factor = self.param("task_factor", named(nn.initializers.ones), ())
         shares_N = (factor * jax.nn.softmax(weights_N)).astype(layers_NBLD.dtype)
         mixed_BLD = jnp.einsum("N,NBLD->BLD", shares_N, layers_NBLD)
         return reading.replace(hidden_BLD=mixed_BLD, pooled_BD=None)
