@@ -45,6 +45,7 @@ from plmjax.families import FAMILIES, make_objective, objective_config
 from plmjax.parallel.layout import check_parameters
 from plmjax.parallel.mesh import MeshConfig, make_mesh
 from plmjax.parallel.rules import (
+    LENGTH,
     ShardingConfig,
     batch_sharding,
     layer_axes,
@@ -53,6 +54,7 @@ from plmjax.parallel.rules import (
     own_parts,
     placed,
     replicated,
+    shards,
 )
 from plmjax.phases import PhasePlan, batch_form, plan_phases, tokens_seen, with_tables
 from plmjax.settings import choose, from_config, to_config
@@ -196,6 +198,14 @@ class Experiment:
     def spec(self) -> Mapping[str, tuple[tuple[int, ...], Any]]:
         """Shape and dtype of each array of a batch of the first phase."""
         return self.form.spec
+
+    @property
+    def shortest(self) -> int:
+        """Of how many tokens the rows of a labelled task's batch are at least; 0 for seq_len
+        always. See `LabelledTask.shortest`."""
+        model, rules = self.objective.backbone.config, self.settings.sharding.rules
+        is_any = model.attention_implementation in ("auto", "xla")
+        return self.form.asked.shortest * (is_any and shards(LENGTH, self.mesh, rules) == 1)
 
     @property
     def batch_sharding(self) -> NamedSharding:

@@ -1,6 +1,7 @@
 """How a model answers a labelled task: with the numbers of its head, or by writing."""
 
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -35,7 +36,7 @@ def answering(plan: Experiment) -> Answering:
         loss, logits = _asked(answer, params, source.evaluation_batches(), plan, moved)
         if source.form.asked.writes:
             return loss, written(params, source, moved)
-        return loss, np.concatenate(logits)[: len(source.features)]
+        return loss, in_order(logits, source.order)
 
     return answered
 
@@ -65,6 +66,23 @@ def _asked(
         if some is not None:
             found.append(np.asarray(some, np.float32))
     return float(total[0] / max(total[1], 1e-5)), found
+
+
+def in_order(batches: Sequence[np.ndarray], order: np.ndarray) -> np.ndarray:
+    """What is said of features, by their numbers.
+
+    Args:
+      batches: of each batch float32 [B, ...]; those of short rows have fewer places, and 0 in what
+        they lack.
+      order: int [N], the numbers of the features as the batches have them; what is behind the last
+        one fills up a batch.
+    """
+    widest = np.max([some.shape[1:] for some in batches], axis=0).astype(int)
+    found = np.zeros((len(order), *widest), np.float32)
+    for first, some in zip(itertools.count(step=len(batches[0])), batches):
+        numbers = order[first : first + len(some)]
+        found[(numbers, *map(slice, some.shape[1:]))] = some[: len(numbers)]
+    return found
 
 
 class _Written:

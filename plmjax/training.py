@@ -52,6 +52,14 @@ class Inputs:
     objective: nn.Module
     tokenizer: Tokenizer
 
+    def with_rows_from(self, shortest: int) -> "Inputs":
+        """Those of a labelled task with batches as long as their longest row; see
+        `LabelledInput.with_rows_from`."""
+        phases = tuple(phase.with_rows_from(shortest) for phase in self.phases)
+        held_out = self.held_out.with_rows_from(shortest)
+        whole = self.whole_held_out.with_rows_from(shortest)
+        return dataclasses.replace(self, phases=phases, held_out=held_out, whole_held_out=whole)
+
     @functools.cached_property
     def text(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """The held-out text as `joined_rows` has it; None where it is not read from the left."""
@@ -84,7 +92,8 @@ def open_inputs(plan: Experiment, corpus: PreparedCorpus) -> Inputs:
     for phase in phases:
         phase.epoch_sizes()
     held_out = (held_out_input(plan.phases[-1], corpus, seed, of) for of in (parts, (0, 1)))
-    return Inputs(phases, *held_out, plan.objective, corpus.tokenizer)
+    inputs = Inputs(phases, *held_out, plan.objective, corpus.tokenizer)
+    return inputs.with_rows_from(plan.shortest) if plan.settings.task else inputs
 
 
 def open_checkpoints(settings: Settings, work: Workdir, say: Callable[[str], None]) -> Checkpoints:
@@ -232,10 +241,8 @@ class Training:
         settings, watchdog, group = self.plan.settings, self.watchdog, self.watchdog.group
         phases = []
         for phase, source in zip(self.plan.phases, self.inputs.phases, strict=True):
-            tokens = phase.data.batch_size * phase.data.seq_len
-            passing = source.passing_over(passed_over(rewinds))
-            batches = _supervised(watchdog, passing)
-            phases.append(Phase(phase.name, phase.first, phase.last, step, batches, tokens))
+            batches = _supervised(watchdog, source.passing_over(passed_over(rewinds)))
+            phases.append(Phase(phase.name, phase.first, phase.last, step, batches, _positions))
         writer = metrics.MetricsWriter(self.work.path, done) if group.first else metrics.NoWriter()
         every = self._hooks(writer, evaluation_step, checkpoints, done, rewinds, stop)
         waits = True
@@ -353,6 +360,11 @@ class Training:
             self.say(f"--profile_steps={text} begins before step {done}: nothing is recorded.")
             return []
         return [hooks.Profile(self.work.path / "profile", *steps, self.say)]
+
+
+def _positions(batch: Batch) -> int:
+    """How many places of the global batch a model computes, padding included."""
+    return batch["tokens"].size
 
 
 def _supervised(

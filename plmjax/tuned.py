@@ -140,6 +140,7 @@ def answered(
     """
     plan = tuned.plan
     source = labelled_input(plan.phases[-1], tuned.corpus, examples, 0, plan.own_parts)
+    source = source.with_rows_from(plan.shortest)
     notes = "; ".join(source.notes())
     if notes:
         say(f"{examples.path}: {len(examples):,} examples ({notes})")

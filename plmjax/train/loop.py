@@ -18,12 +18,12 @@ RUN_AHEAD = 2
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """A part of a run in which the shape of the batch does not change.
+    """A part of a run.
 
     first, last: the phase makes the updates from `first` to `last` updates done.
-    step: the jitted train step for this shape.
+    step: the jitted train step.
     batches: of two counts of the run's updates, the host batches between them.
-    tokens: positions of a global batch, padding included.
+    tokens: of a placed batch how many positions it has, padding included.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Phase:
     last: int
     step: Callable
     batches: Callable[[int, int], Iterable[Mapping[str, np.ndarray]]]
-    tokens: int
+    tokens: Callable[[Batch], int]
 
 
 def train(
@@ -68,7 +68,7 @@ def train(
                 state, metrics = phase.step(state, batch)
             done += 1
             for hook in hooks:
-                hook.after_step(Event(done, state, metrics, phase.tokens))
+                hook.after_step(Event(done, state, metrics, phase.tokens(batch)))
             in_flight.append(metrics)
             if len(in_flight) > RUN_AHEAD:
                 jax.block_until_ready(in_flight.popleft())

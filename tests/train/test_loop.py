@@ -32,11 +32,14 @@ def test_each_phase_is_asked_for_the_run_s_own_steps(done, asked, steps):
 
     class See(Hook):
         def after_step(self, event):
-            seen.append(event.step)
+            seen.append((event.step, event.tokens))
 
-    phases = [Phase("first", 0, 3, step, batches, 8), Phase("second", 3, 7, step, batches, 8)]
+    def tokens(batch):
+        return 10 * batch
+
+    phases = [Phase(*given, step, batches, tokens) for given in (("first", 0, 3), ("second", 3, 7))]
     last = train(types.SimpleNamespace(step=np.int32(done)), phases, [See()], lambda batch: batch)
     assert found == asked
     assert made == [(number, number) for number in steps]
-    assert seen == [number + 1 for number in steps]
+    assert seen == [(number + 1, 10 * number) for number in steps]
     assert last.step == 7

@@ -1,6 +1,7 @@
 """What every labelled task says of itself, and the rows that its examples make."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -32,6 +33,7 @@ class Features:
       lost: how many lose their answer, which is not found in what the tokenizer makes of the text.
       short: how many lose the end of what is to be written, which is longer than the task's limit.
       places: what the task needs to understand what a model says of each feature.
+      of_tokens: the targets that have an entry for each token: [N, L, ...].
     """
 
     ids: Sequence[Sequence[np.ndarray]]
@@ -42,13 +44,19 @@ class Features:
     places: Any = None
     lost: int = 0
     short: int = 0
+    of_tokens: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def lengths(self) -> np.ndarray:
+        """How many tokens the longest row of each feature has: int [N]."""
+        return np.array([max(map(len, rows)) for rows in self.ids])
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def arrays(self, numbers: np.ndarray, layout: Layout) -> dict[str, np.ndarray]:
         """Some features as a batch has them: tokens, token_types and attention_mask int32 [B, L],
-        with several rows each [B, O, L], and the targets."""
+        with several rows each [B, O, L], and the targets; L is the layout's, and no row longer."""
         rows = [row for number in numbers.tolist() for row in self.ids[number]]
         types = [row for number in numbers.tolist() for row in self.types[number]]
         each = len(self.ids[0])
@@ -61,7 +69,10 @@ class Features:
             made[mask] = np.concatenate(some)
             found[key] = made
         found = {key: array.reshape(shape) for key, array in found.items()}
-        return found | {key: array[numbers] for key, array in self.targets.items()}
+        for key, array in self.targets.items():
+            of_tokens = key in self.of_tokens
+            found[key] = array[numbers, : layout.seq_len] if of_tokens else array[numbers]
+        return found
 
     def token_counts(self, vocab_size: int) -> np.ndarray:
         """How often each id stands in what is read: int64 [vocab_size]."""
@@ -94,6 +105,9 @@ class LabelledTask:
       label: the field that says what is right.
       epochs: how often the training set is gone through, in place of `config.train.steps`; 0 goes
         by those.
+      shortest: batches are as long as their longest row: `config.data.seq_len` tokens, or a half of
+        them, a quarter, ..., but no fewer than these. Each length compiles once. 0 has all batches
+        of seq_len; so have rows that the mesh splits, and attention that is given by name.
     """
 
     benchmark: str = ""
@@ -106,6 +120,7 @@ class LabelledTask:
     tokenizer: str = ""
     label: str = "label"
     epochs: float = 3.0
+    shortest: int = 32
 
     kind: ClassVar[str]
     """What it is to metrics, see `plmjax.evals.metrics.named.KINDS`."""
@@ -126,6 +141,10 @@ class LabelledTask:
     def __post_init__(self):
         if not 0 <= self.epochs < math.inf:
             raise UserError(f"epochs={self.epochs}; give a number above 0, or 0 for train.steps")
+        if self.shortest < 0:
+            raise UserError(
+                f"shortest={self.shortest}; give a number of tokens, or 0 for seq_len always"
+            )
 
     @property
     def measured(self) -> str:

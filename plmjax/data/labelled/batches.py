@@ -103,6 +103,7 @@ class LabelledInput:
         self.config, self.form = form.config, form
         self.tasks: dict[str, LabelledInput] = {}
         self.examples, self._key = examples, key_of(seed, "labelled")
+        self._lengths = (form.config.seq_len,)
         self._rows = Rows((0,), (size,), (0,)) if rows is None else rows
         self._passed: tuple[tuple[int, int], ...] = ()
         of = [parts] if isinstance(parts, int) else parts
@@ -152,6 +153,22 @@ class LabelledInput:
         other._passed = tuple(passed)
         return other
 
+    def with_rows_from(self, shortest: int) -> "LabelledInput":
+        """The same input in batches as long as their longest row, at least `shortest` tokens;
+        lengths are those of `row_lengths`, so that few programs are compiled."""
+        other = copy.copy(self)
+        other._lengths = row_lengths(self.config.seq_len, shortest)
+        return other
+
+    @property
+    def order(self) -> np.ndarray:
+        """The numbers of the features as an evaluation has them, int [N]: short ones first, where
+        batches are as long as their longest row."""
+        lengths = self.features.lengths
+        if len(self._lengths) == 1:
+            return np.arange(len(lengths))
+        return np.argsort(lengths, kind="stable")
+
     def batches(
         self, start_step: int = 0, stop_step: int | None = None
     ) -> Iterator[dict[str, np.ndarray]]:
@@ -163,28 +180,50 @@ class LabelledInput:
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
         """This host's part of the batch of one step."""
-        return self._made(self.numbers(step), self._local_rows < self._rows.of(step))
+        return self._made(self._numbers(step), np.arange(self._size) < self._rows.of(step))
 
     def numbers(self, step: int) -> np.ndarray:
         """The numbers of the features of this host's part of a step: int [b]."""
-        indexes = self._rows.before(step) + passed_at(self._passed, step) + self._local_rows
+        return self._numbers(step)[self._local_rows]
+
+    def evaluation_batches(self) -> Iterator[dict[str, np.ndarray]]:
+        """This host's part of one pass over the set in its `order`.
+
+        The last batch is filled up with examples of weight zero.
+        """
+        order = self.order
+        for first in range(0, len(order), self._size):
+            indexes = first + np.arange(self._size)
+            yield self._made(order[indexes % len(order)], indexes < len(order))
+
+    @property
+    def _size(self) -> int:
+        return self.config.batch_size
+
+    def _numbers(self, step: int) -> np.ndarray:
+        """The numbers of the features of a step on all hosts: int [B]."""
+        indexes = self._rows.before(step) + passed_at(self._passed, step) + np.arange(self._size)
         epochs, places = np.divmod(indexes, len(self.features))
         keys = fold(self._key, epochs.astype(np.uint64))
         return permuted(places, np.full(len(places), len(self.features)), keys)
 
-    def evaluation_batches(self) -> Iterator[dict[str, np.ndarray]]:
-        """This host's part of one pass over the set in its order.
-
-        The last batch is filled up with examples of weight zero.
-        """
-        total, B = len(self.features), self.config.batch_size
-        for first in range(0, total, B):
-            indexes = first + self._local_rows
-            yield self._made(indexes % total, indexes < total)
-
     def _made(self, numbers: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
-        arrays = self.features.arrays(numbers, self.form.layout)
-        key, weights = self.form.asked.weight_key, counts.astype(np.float32)
+        """This host's part of a batch; `numbers` and `counts`, int and bool [B], are of it whole,
+        since all hosts' parts are of one length."""
+        longest = self.features.lengths[numbers].max()
+        length = next(some for some in self._lengths if some >= longest)
+        layout = dataclasses.replace(self.form.layout, seq_len=length)
+        arrays = self.features.arrays(numbers[self._local_rows], layout)
+        key, weights = self.form.asked.weight_key, counts[self._local_rows].astype(np.float32)
         if key in arrays:  # which has weights of its own, of each token
             weights = arrays[key] * weights[:, None]
         return {**arrays, key: weights}
+
+
+def row_lengths(seq_len: int, shortest: int) -> tuple[int, ...]:
+    """The lengths that batches have: `seq_len` halved as often as that leaves `shortest` tokens,
+    ascending; with 0 that alone."""
+    found = [seq_len]
+    while shortest and found[-1] % 2 == 0 and found[-1] // 2 >= shortest:
+        found.append(found[-1] // 2)
+    return tuple(reversed(found))

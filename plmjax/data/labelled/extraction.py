@@ -55,6 +55,8 @@ class Extraction(LabelledTask):
       most_question: tokens of a question that are read.
       most_answer: tokens of an answer.
       best: how many beginnings and ends are looked at.
+      shortest: as of `LabelledTask`, and 0: beginnings and ends are told among all places of a row,
+        padding too, as in run_squad.py, so that the length of rows matters.
     """
 
     text: str = "context"
@@ -65,6 +67,7 @@ class Extraction(LabelledTask):
     most_question: int = 64
     most_answer: int = 30
     best: int = 20
+    shortest: int = 0
 
     kind: ClassVar[str] = "answers"
     default_metric: ClassVar[str] = "squad"

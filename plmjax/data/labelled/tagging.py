@@ -127,7 +127,8 @@ class Tagging(LabelledTask):
             targets[number, where] = [numbers.get(tag, 0) for tag in some]
             weights[number, where] = 1
         of = {"tags": targets, "tag_weights": weights}
-        return Features(ids, types, of, np.array(owners), 0, (places, tuple(classes)))
+        named = (places, tuple(classes))
+        return Features(ids, types, of, np.array(owners), 0, named, of_tokens=tuple(of))
 
     def references(self, rows: Sequence[Row], classes: Sequence[str]) -> list[list[str]]:
         """As of `LabelledTask`: lists of tags."""

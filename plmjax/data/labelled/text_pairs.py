@@ -1,6 +1,7 @@
 """Rows of texts that are read and texts that are written."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,13 @@ class TextPairs(Features):
     head: tuple[int, ...] = ()
     end: int = 0
     target_len: int = 0
+
+    @functools.cached_property
+    def lengths(self) -> np.ndarray:
+        """As of `Features`; of a decoder alone source and target together are a row."""
+        sources = np.array([len(row) for (row,) in self.ids])
+        targets = np.array([len(row) for row in self.written])
+        return sources + targets * (self.start is None)
 
     @property
     def begin(self) -> tuple[int, ...] | None:
