@@ -5,6 +5,8 @@ compares with. Takes the run's own --config and its overrides, and
   --out=FILE       what the development set scores, as a run's evaluation.json has it
   --ours=RUN       a run whose losses are compared with theirs, update by update, in place of that:
                    its workdir, trained with --config.train.log_every=1
+  --learn_padding  theirs learns the embedding of padding, as Google's BERT and ours do and
+                   transformers' does not; it counts where answers are told among all places
 
 Batches, their order, the learning rate of each update, the optimizer's settings and the head's
 first parameters are the run's own; the model, its gradients, AdamW and dropout are theirs. Needs
@@ -24,6 +26,7 @@ from absl import flags
 
 from plmjax import cli, experiment
 from plmjax.errors import UserError
+from plmjax.task_answers import in_order
 from plmjax.task_report import scores_of
 from plmjax.train import metrics
 from plmjax.training import Inputs, Training, open_inputs
@@ -32,6 +35,7 @@ CONFIG = cli.define_config_flag()
 THEIRS = flags.DEFINE_string("theirs", None, "Hugging Face's files.", required=True)
 OUT = flags.DEFINE_string("out", None, "The file that is written.", required=True)
 OURS = flags.DEFINE_string("ours", "", "The workdir of a run that is compared with.")
+LEARN_PADDING = flags.DEFINE_bool("learn_padding", False, "Theirs learns padding's embedding.")
 
 HEADS = {
     "classification": ("BertForSequenceClassification", "classifier"),
@@ -60,6 +64,8 @@ def begun(plan: experiment.Experiment, inputs: Inputs, corpus: Any) -> Any:
         layer = theirs.get_submodule(last)
         layer.weight.copy_(torch.from_numpy(np.array(head["kernel"].T)))
         layer.bias.copy_(torch.from_numpy(np.array(head["bias"])))
+    if LEARN_PADDING.value:
+        theirs.get_input_embeddings().padding_idx = None
     return theirs
 
 
@@ -120,8 +126,7 @@ def scores(plan: experiment.Experiment, inputs: Inputs, model: Any) -> dict[str,
             is_span = task == "extraction"
             pair = [output.start_logits, output.end_logits] if is_span else [output.logits]
             logits.append((torch.stack(pair, -1) if is_span else pair[0]).numpy())
-    found = np.concatenate(logits)[: len(source.features)]
-    return scores_of(source, float(np.mean(losses)), found)
+    return scores_of(source, float(np.mean(losses)), in_order(logits, source.order))
 
 
 def compared(theirs: list[float]) -> dict[str, Any]:

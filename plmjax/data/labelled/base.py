@@ -75,11 +75,12 @@ class Features:
         return found
 
     def token_counts(self, vocab_size: int) -> np.ndarray:
-        """How often each id stands in what is read: int64 [vocab_size]."""
+        """How often each id stands in what is read: int64 [vocab_size]; those that a frame adds to
+        the vocabulary are left out."""
         counts = np.zeros(vocab_size, np.int64)
         for first in range(0, len(self.ids), 4096):
             rows = [row for some in self.ids[first : first + 4096] for row in some]
-            counts += np.bincount(np.concatenate(rows), minlength=vocab_size)
+            counts += np.bincount(np.concatenate(rows), minlength=vocab_size)[:vocab_size]
         return counts
 
     def truth(self, batch: Mapping[str, np.ndarray], at: int, tokenizer: Tokenizer) -> dict:
