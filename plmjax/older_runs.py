@@ -4,9 +4,10 @@ import dataclasses
 from typing import Any
 
 from plmjax.data.batch_form import masking_config, plan_config
+from plmjax.data.labelled.tasks import LABELLED_TASKS
 from plmjax.experiment import Settings
 from plmjax.families import FAMILIES, objective_config
-from plmjax.settings import choose
+from plmjax.settings import choose, section_of
 
 
 def defaults(settings: Settings) -> dict[str, Any]:
@@ -24,4 +25,7 @@ def defaults(settings: Settings) -> dict[str, Any]:
     config["objective"] = objective_config(settings.objective["name"])
     config["data"]["plan"] = plan_config(data.plan["name"])
     config["data"]["masking"] = masking_config(data.masking["name"])
+    if settings.task:
+        task = section_of(LABELLED_TASKS, settings.task["name"], "the task")
+        config["task"] = task | {"shortest": 0}  # as batches were
     return config

@@ -1,10 +1,17 @@
 """Batches as long as their longest row teach and say what those of one length do."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
+from plmjax.errors import UserError
+from plmjax.experiment import Settings
+from plmjax.finetuning import tuned_config
+from plmjax.older_runs import defaults
+from plmjax.settings import from_config
+from plmjax.train.workdir import Workdir
 from tests.run import verb
 from tests.run.test_fine_tuning import OTHERS, SMALL, answers, scores, written
 
@@ -70,3 +77,18 @@ def test_four_devices_have_batches_of_one_length(reference, tmp_path):
         found[name] = [*losses, scores(tmp_path / name)["this model"]["task_loss"]]
     for name in ("data", "sequence"):
         np.testing.assert_allclose(found[name], found["one"], rtol=2e-5)
+
+
+def test_a_run_that_is_older_than_short_batches_goes_on_with_long_ones(reference, tmp_path):
+    settings = from_config(Settings, tuned_config(str(reference.workdir), "tagging"))
+    stored, work = dataclasses.asdict(settings), Workdir(tmp_path / "run")
+    del stored["task"]["shortest"]
+    work.begin(stored, {"digest": "", "vocabulary": "", "path": ""}, 1)
+
+    def begin_again(shortest: int):
+        now = dataclasses.replace(settings, task={**settings.task, "shortest": shortest})
+        work.check_same_run(dataclasses.asdict(now), defaults=defaults(now))
+
+    begin_again(0)
+    with pytest.raises(UserError, match=r"task\.shortest was 0, is 32"):
+        begin_again(32)
