@@ -72,12 +72,9 @@ def classes_of(task: str) -> tuple[str, ...]:
     }.get(task, CLASSES)
 
 
-def begun(case: str, task: str, folder, **objective):
-    """A run that was tuned, with random weights; its objective, form and parameters."""
+def drafted(case: str, task: str, tokenizer, **objective):
+    """The settings of a tuned run, the form of its batches, and its objective."""
     name, config = config_of(case)
-    tokenizer = tokenizer_of(case)
-    (folder / "tokenizer").mkdir(parents=True)
-    tokenizer.save(folder / "tokenizer")
     more = {"pair": "other"} if task == "classification" else {}
     section = section_of(LABELLED_TASKS, task, "the task", **more)
     if task not in ("tagging", "extraction", "similarity") and "activation" not in objective:
@@ -90,7 +87,15 @@ def begun(case: str, task: str, folder, **objective):
     )
     made = LABELLED_TASKS[task](**more)
     form = LabelledForm.of(settings.data, made, len(classes_of(task)), tokenizer)
-    module = experiment.objective_of(settings, form.named)
+    return settings, form, experiment.objective_of(settings, form.named)
+
+
+def begun(case: str, task: str, folder, **objective):
+    """A run that was tuned, with random weights; its objective, form and parameters."""
+    tokenizer = tokenizer_of(case)
+    (folder / "tokenizer").mkdir(parents=True)
+    tokenizer.save(folder / "tokenizer")
+    settings, form, module = drafted(case, task, tokenizer, **objective)
     shapes = flatten_dict(nn.meta.unbox(boxed_parameters(module, form.spec)), sep="/")
     rng = np.random.default_rng(3)
     params = {path: random(rng, path, leaf.shape) for path, leaf in shapes.items()}
