@@ -8,11 +8,11 @@ from plmjax.data.batch_form import (
     DataConfig,
     masking_config,
     plan_config,
-    token_counts,
     vocabulary_of,
 )
 from plmjax.data.maskings import MASKINGS
 from plmjax.data.plans import PLANS
+from plmjax.data.store import token_counts
 from plmjax.data.tokenizers import SPECIAL_TOKENS, WordPiece
 from plmjax.errors import UserError
 from plmjax.settings import from_config, to_config
