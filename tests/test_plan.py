@@ -122,6 +122,7 @@ def test_gpus_are_planned_by_arithmetic():
     assert 0 < found["run"]["estimated_mfu"] < 0.6
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_ends_with_exit_code_1_and_the_change_that_would():
     arguments = ["--config=configs/bert.py:large,seq_len=512", "--topology=h100:8"]
     done = plan(*arguments, "--config.data.batch_size=4096")

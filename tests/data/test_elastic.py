@@ -162,6 +162,7 @@ def test_reading_on_over_several_epochs_equals_jumping(stores, plan, mixture):
     assert not same(opened(dataclasses.replace(case, seed=6), stores).batch(0), read[0])
 
 
+@pytest.mark.slow
 def test_another_process_reads_the_same(stores, stores_folder):
     """Another hash seed, another order of everything that has none."""
     rng = np.random.default_rng(0)

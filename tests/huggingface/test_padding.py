@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.compare import deviation, gradient_deviations
+from tests.compare import deviation
 from tests.huggingface import small
 from tests.huggingface.test_heads import begun
 
@@ -34,14 +34,10 @@ def test_places_of_padding_change_nothing(case, tmp_path):
     # Larger weights let T5, which does not scale its scores, make much of a rounding.
     params = jax.tree.map(lambda x: 0.5 * x, params)
 
-    def loss(params, batch):
-        logits = module.apply({"params": params}, batch, method="logits")
-        return module.apply({"params": params}, batch, train=False).total(), logits
+    def logits(params, batch):
+        return module.apply({"params": params}, batch, method="logits")
 
-    said = jax.jit(jax.grad(loss, has_aux=True))
-    found = (said(params, padded(tokenizer, form, length)) for length in (16, 24))
-    (of_short, short), (of_long, long) = found
+    said = jax.jit(logits)
+    short, long = (said(params, padded(tokenizer, form, length)) for length in (16, 24))
     for row, size in enumerate(LENGTHS):
         assert deviation(short[row, :size], long[row, :size]) < TOLERANCE
-    off = gradient_deviations(of_short, of_long)
-    assert max(off.values()) < 10 * TOLERANCE, sorted(off.items(), key=lambda item: -item[1])[:3]

@@ -38,6 +38,7 @@ def start():
     return jax.jit(lambda: fresh_state(OBJECTIVE, spec(batch()), optax.sgd(1.0), seed=0))()
 
 
+@pytest.mark.slow
 def test_draws_are_the_same_in_microbatches_and_the_loss_is_the_weighted_sum():
     """With dropout on: what is replaced to the bit, and the parameters after a step."""
     found = {}

@@ -72,7 +72,9 @@ def with_axis(found: list[dict], size: int) -> list[dict]:
     return [one for one in found if any(size in shape for _, shape in one["arrays"])]
 
 
-@pytest.mark.parametrize(("family", "rows"), [("bert", 1024), ("gpt", 896)])
+@pytest.mark.parametrize(
+    ("family", "rows"), [pytest.param("bert", 1024, marks=pytest.mark.slow), ("gpt", 896)]
+)
 def test_neither_the_table_nor_the_logits_move_between_devices(family, rows):
     """Not even where there are more tokens than rows of the table."""
     found, residual = moved()[family]["collectives"], RESIDUALS[family]

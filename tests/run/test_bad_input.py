@@ -407,6 +407,7 @@ def test_checkpoints_without_their_run_are_not_taken_over(reference, tmp_path):
     assert "has checkpoints in it and no run.json" in error
 
 
+@pytest.mark.slow
 def test_init_from_another_vocabulary_is_refused(reference, tmp_path):
     config = tiny.write_run(tmp_path)
     words = sorted(set((tmp_path / "text.txt").read_text().lower().split()))

@@ -145,6 +145,7 @@ def test_evaluate_only_scores_what_another_run_has_learned(reference, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_run_with_other_heads_begins_with_fresh_ones(reference, tmp_path):
     config = Path(reference.config.removeprefix("--config=")).read_text()
     changed = """\
@@ -174,6 +175,7 @@ def test_codes_differ():
     assert len({0, 1, cli.USER_ERROR, cli.PREEMPTED, cli.INTERRUPTED}) == 5
 
 
+@pytest.mark.slow
 def test_a_head_of_other_shapes_is_fresh_and_is_named(reference, tmp_path):
     flags = (f"--config.init_from={reference.workdir}", f"--workdir={tmp_path}/run")
     flags += ("--config.train.steps=2", "--config.optimizer.learning_rate=0")

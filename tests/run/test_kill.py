@@ -137,6 +137,7 @@ def kill_and_finish(run: Run, phases: list[str], rng: random.Random) -> collecti
     return hit
 
 
+@pytest.mark.slow
 def test_killed_at_two_moments(reference, tmp_path, record_property):
     run = Run(reference.config, tmp_path / "run", verb.start_forked)
     phases = ["a save", "training"]

@@ -71,9 +71,8 @@ def test_lower_layers_move_less(reference, tmp_path):
         ("--config.transfer.unfreeze=0.5", "--config.transfer.head_rate=2"),
         ("--config.objective.pooling=mean",),
         ("--config.objective.pooling=concat",),
-        ("--config.objective.pooling=last", "--config.objective.layers=weighted"),
     ],
-    ids=["unfreeze", "mean", "concat", "last"],
+    ids=["unfreeze", "mean", "concat"],
 )
 def test_all_of_it_moves_in_the_end(reference, tmp_path, more):
     far = moved(tuned(reference, tmp_path, *more), parameters(reference.workdir))

@@ -89,6 +89,7 @@ def test_what_cannot_be_asked_is_a_line(bert, tmp_path):
         models.opened(tmp_path).in_order(TEXT, InOrder("left"))
 
 
+@pytest.mark.slow
 def test_the_verb_prints_the_figures_and_a_line_for_mistakes(bert, tmp_path):
     folder, _, model = bert
     (tmp_path / "t.txt").write_text("the cat sat")
