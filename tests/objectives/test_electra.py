@@ -58,7 +58,8 @@ def test_draws_are_the_same_in_microbatches_and_the_loss_is_the_weighted_sum():
 
 def test_in_evaluation_a_draw_depends_on_the_row_alone():
     """Rows in another order and with more padding say the same; other rows say something else."""
-    told = jax.jit(lambda batch: OBJECTIVE.apply({"params": start().params}, batch, method="told"))
+    params = {"params": start().params}
+    told = jax.jit(lambda batch: OBJECTIVE.apply(params, batch, method="told"))
     made = {key: np.concatenate([x, x[:2]]) for key, x in batch().items()}
     found = told({key: x[::-1] for key, x in made.items()}).replaced_BL[::-1]
     np.testing.assert_array_equal(found[:2], found[ROWS:])
