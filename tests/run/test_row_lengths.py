@@ -32,6 +32,13 @@ def steps_of(workdir) -> list[dict]:
     return [record for record in map(json.loads, lines) if "train/loss" in record]
 
 
+def places_of(workdir) -> list[int]:
+    """Of each step how many places its batch has."""
+    rates = ("speed/tokens_per_second", "speed/steps_per_second")
+    pairs = ([record[rate] for rate in rates] for record in steps_of(workdir))
+    return [round(tokens / steps) for tokens, steps in pairs]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MORE)
 def test_short_batches_compute_the_same(reference, tmp_path, name):
@@ -52,6 +59,8 @@ def test_short_batches_compute_the_same(reference, tmp_path, name):
         found[shortest] = workdir
     long, short = ([record["train/loss"] for record in steps_of(run)] for run in found.values())
     assert len(short) == 12
+    (whole,) = set(places_of(found[0]))
+    assert max(places_of(found[8])) < whole
     np.testing.assert_allclose(short, long, rtol=2e-5)
     ours, theirs = (scores(run)["this model"] for run in found.values())
     assert ours == pytest.approx(theirs, rel=1e-4)
@@ -75,6 +84,7 @@ def test_where_the_mesh_splits_rows_all_are_of_one_length(reference, tmp_path):
         assert done.code == 0, done.err
         losses = [record["train/loss"] for record in steps_of(tmp_path / name)]
         found[name] = [*losses, scores(tmp_path / name)["this model"]["task_loss"]]
+        assert (set(places_of(tmp_path / name)) == {4 * 48}) == bool(mesh)
     np.testing.assert_allclose(found["four"], found["one"], rtol=2e-5)
 
 
