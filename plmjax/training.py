@@ -242,7 +242,7 @@ class Training:
         phases = []
         for phase, source in zip(self.plan.phases, self.inputs.phases, strict=True):
             batches = _supervised(watchdog, source.passing_over(passed_over(rewinds)))
-            phases.append(Phase(phase.name, phase.first, phase.last, step, batches, _positions))
+            phases.append(Phase(phase.name, phase.first, phase.last, step, batches))
         writer = metrics.MetricsWriter(self.work.path, done) if group.first else metrics.NoWriter()
         every = self._hooks(writer, evaluation_step, checkpoints, done, rewinds, stop)
         waits = True
@@ -360,11 +360,6 @@ class Training:
             self.say(f"--profile_steps={text} begins before step {done}: nothing is recorded.")
             return []
         return [hooks.Profile(self.work.path / "profile", *steps, self.say)]
-
-
-def _positions(batch: Batch) -> int:
-    """How many places of the global batch a model computes, padding included."""
-    return batch["tokens"].size
 
 
 def _supervised(

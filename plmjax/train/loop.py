@@ -23,7 +23,6 @@ class Phase:
     first, last: the phase makes the updates from `first` to `last` updates done.
     step: the jitted train step.
     batches: of two counts of the run's updates, the host batches between them.
-    tokens: of a placed batch how many positions it has, padding included.
     """
 
     name: str
@@ -31,7 +30,6 @@ class Phase:
     last: int
     step: Callable
     batches: Callable[[int, int], Iterable[Mapping[str, np.ndarray]]]
-    tokens: Callable[[Batch], int]
 
 
 def train(
@@ -68,7 +66,7 @@ def train(
                 state, metrics = phase.step(state, batch)
             done += 1
             for hook in hooks:
-                hook.after_step(Event(done, state, metrics, phase.tokens(batch)))
+                hook.after_step(Event(done, state, metrics, batch["tokens"].size))
             in_flight.append(metrics)
             if len(in_flight) > RUN_AHEAD:
                 jax.block_until_ready(in_flight.popleft())
